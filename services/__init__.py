@@ -1,0 +1,1 @@
+"""AlpaServe: many models on one shared cluster, within their SLOs."""

@@ -1,0 +1,60 @@
+"""A placement as it runs: named groups on workers, with all that a router needs to serve it.
+
+One record, so that a router that cannot reach the store goes on with the last one it saw.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from services.core.placement import DEFAULT_DISPATCH, Group, Placement
+from services.core.profile import ParallelConfig
+
+
+@dataclass(frozen=True, slots=True)
+class DeployedGroup:
+    """A group under its running name. `replicas` maps each model it holds to its stage latencies
+    in seconds, overhead factor included; `devices` are global ids."""
+
+    name: str
+    config: ParallelConfig
+    devices: tuple[int, ...]
+    worker: str
+    address: str
+    replicas: Mapping[str, tuple[float, ...]]
+
+    @property
+    def shape(self) -> tuple[ParallelConfig, tuple[int, ...]]:
+        """What makes two groups of different placements the same one."""
+        return self.config, self.devices
+
+
+@dataclass(frozen=True, slots=True)
+class DeployedModel:
+    """What a router must know of a registered model. `slo_s` None means no SLO."""
+
+    slo_s: float | None = None
+    idempotent: bool = True
+
+    @property
+    def allowed_s(self) -> float:
+        return math.inf if self.slo_s is None else self.slo_s
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """The running placement; version 0 is the empty one before any plan."""
+
+    version: int = 0
+    groups: tuple[DeployedGroup, ...] = ()
+    models: Mapping[str, DeployedModel] = field(default_factory=dict)
+    request_overhead_s: float = 0.0
+    dispatch: str = DEFAULT_DISPATCH
+    policy: str = ""
+    created_at_s: float = 0.0
+
+    def placement(self) -> Placement:
+        return Placement(
+            tuple(Group(group.config, group.devices, tuple(group.replicas)) for group in self.groups),
+            self.dispatch,
+        )

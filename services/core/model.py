@@ -1,0 +1,50 @@
+"""What a model is made from, before any profile or placement of it."""
+
+from dataclasses import dataclass
+
+from services.core.errors import InvalidModel
+from services.core.spec import ModelSpec
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSource:
+    """Where a model's function and weights come from.
+
+    `checkpoint` is a directory in the Hugging Face layout (`config.json`, `model.safetensors`);
+    `config` is the JSON text of such a `config.json`, with random weights from `seed`.
+    A source with neither can be served by emulated devices only.
+    """
+
+    checkpoint: str = ""
+    config: str = ""
+    seed: int = 0
+    sequence_length: int = 128
+
+    def __post_init__(self) -> None:
+        if self.checkpoint and self.config:
+            raise InvalidModel("a model has a checkpoint or a config, not both")
+        if self.sequence_length < 1:
+            raise InvalidModel(f"sequence_length must be at least 1, got {self.sequence_length}")
+
+
+@dataclass(frozen=True, slots=True)
+class RegisteredModel:
+    """A model that may be placed and asked, under the name that requests use.
+
+    An absent source means that only emulated devices can serve it. A request of a model that is
+    not idempotent is never tried again once it may have started.
+    """
+
+    name: str
+    profile: str
+    source: ModelSource | None = None
+    slo_scale: float | None = None
+    slo_s: float | None = None
+    idempotent: bool = True
+
+    def __post_init__(self) -> None:
+        self.spec()
+
+    def spec(self) -> ModelSpec:
+        """The model as a planner sees it. Raises: InvalidSpec."""
+        return ModelSpec(self.name, self.profile, slo_scale=self.slo_scale, slo_s=self.slo_s)

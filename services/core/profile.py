@@ -1,0 +1,158 @@
+"""Profiles: what a model costs under each parallel config and batch size (AlpaServe, section 4.1)."""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from services.core.errors import InvalidProfile, UnknownProfile
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class ParallelConfig:
+    """`inter_op` pipeline stages, each on `intra_op` devices."""
+
+    inter_op: int
+    intra_op: int
+
+    def __post_init__(self) -> None:
+        if self.inter_op < 1 or self.intra_op < 1:
+            raise InvalidProfile(f"parallel config {self} needs at least one stage and one device")
+
+    @property
+    def num_devices(self) -> int:
+        return self.inter_op * self.intra_op
+
+    def __str__(self) -> str:
+        return f"{self.inter_op}x{self.intra_op}"
+
+
+@dataclass(frozen=True, slots=True)
+class StageProfile:
+    """One measurement or estimate: seconds and bytes per stage, `inter_op` of each.
+
+    `stage_weight_bytes` and `stage_activation_bytes` are per device; `source` tells how the
+    figures were had: measured, published, estimated or imported.
+    """
+
+    config: ParallelConfig
+    batch_size: int
+    stage_latency_s: tuple[float, ...]
+    stage_weight_bytes: tuple[int, ...]
+    stage_activation_bytes: tuple[int, ...] = ()
+    source: str = "measured"
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        where = f"profile {self.config} batch {self.batch_size}"
+        if self.batch_size < 1:
+            raise InvalidProfile(f"{where}: batch_size must be at least 1")
+        if len(self.stage_latency_s) != self.config.inter_op:
+            raise InvalidProfile(f"{where}: {len(self.stage_latency_s)} stage latencies")
+        if len(self.stage_weight_bytes) != self.config.inter_op:
+            raise InvalidProfile(f"{where}: {len(self.stage_weight_bytes)} stage weights")
+        if len(self.stage_activation_bytes) not in (0, self.config.inter_op):
+            raise InvalidProfile(f"{where}: {len(self.stage_activation_bytes)} stage activations")
+        for latency in self.stage_latency_s:
+            if not (math.isfinite(latency) and latency >= 0):
+                raise InvalidProfile(f"{where}: stage latency {latency!r} is not a duration")
+        for weight in (*self.stage_weight_bytes, *self.stage_activation_bytes):
+            if weight < 0:
+                raise InvalidProfile(f"{where}: {weight!r} bytes")
+
+    @property
+    def heaviest_stage_bytes(self) -> int:
+        """What one device must hold: the memory rule counts the heaviest stage's weights."""
+        return max(self.stage_weight_bytes)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelProfile:
+    """All that is known of one model's cost; at most one entry per config and batch size."""
+
+    name: str
+    stages: tuple[StageProfile, ...]
+    reference_latency_s: float | None = None
+
+    def __post_init__(self) -> None:
+        keys = [(stage.config, stage.batch_size) for stage in self.stages]
+        for config, batch_size in keys:
+            if keys.count((config, batch_size)) > 1:
+                raise InvalidProfile(f"profile {self.name!r} has {config} batch {batch_size} twice")
+
+    def find(self, config: ParallelConfig, batch_size: int = 1) -> StageProfile | None:
+        for stage in self.stages:
+            if stage.config == config and stage.batch_size == batch_size:
+                return stage
+        return None
+
+    def at(self, config: ParallelConfig, batch_size: int = 1) -> StageProfile:
+        """Raises: UnknownProfile, naming what is missing; nothing is interpolated."""
+        found = self.find(config, batch_size)
+        if found is None:
+            raise UnknownProfile(f"profile {self.name!r} has no config {config} at batch size {batch_size}")
+        return found
+
+    @property
+    def configs(self) -> tuple[ParallelConfig, ...]:
+        return tuple(sorted({stage.config for stage in self.stages if stage.batch_size == 1}))
+
+    def single_device_latency_s(self) -> float:
+        """What SLO scales multiply: the 1x1 batch-1 stage sum, else `reference_latency_s`.
+
+        Raises: InvalidProfile where the profile has neither.
+        """
+        alone = self.find(ParallelConfig(1, 1))
+        if alone is not None:
+            return sum(alone.stage_latency_s)
+        if self.reference_latency_s is None:
+            raise InvalidProfile(f"profile {self.name!r} has neither a 1x1 entry nor reference_latency_s")
+        return self.reference_latency_s
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """What the profiles were measured on."""
+
+    kind: str = ""
+    memory_bytes: int = 0
+    devices_per_node: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Profiles(Mapping[str, ModelProfile]):
+    """Model profiles by name, with the overheads that all of them share.
+
+    `request_overhead_s` is added once after the last stage and occupies no stage; every stage
+    latency is multiplied by 1 + `stage_latency_factor_per_stage` · inter_op.
+    """
+
+    models: Mapping[str, ModelProfile]
+    device: Device = field(default_factory=Device)
+    request_overhead_s: float = 0.0
+    stage_latency_factor_per_stage: float = 0.0
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        for name, value in (
+            ("request_overhead_s", self.request_overhead_s),
+            ("stage_latency_factor_per_stage", self.stage_latency_factor_per_stage),
+        ):
+            if not (math.isfinite(value) and value >= 0):
+                raise InvalidProfile(f"{name} must be finite and not negative, got {value!r}")
+
+    def __getitem__(self, name: str) -> ModelProfile:
+        found = self.models.get(name)
+        if found is None:
+            raise UnknownProfile(f"no profile {name!r}; there are: {', '.join(sorted(self.models)) or 'none'}")
+        return found
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.models)
+
+    def __len__(self) -> int:
+        return len(self.models)
+
+    def stage_latency_s(self, name: str, config: ParallelConfig, batch_size: int = 1) -> tuple[float, ...]:
+        """What a request costs in every stage, the factor included."""
+        factor = 1 + self.stage_latency_factor_per_stage * config.inter_op
+        return tuple(latency * factor for latency in self[name].at(config, batch_size).stage_latency_s)
