@@ -1,0 +1,31 @@
+"""Work that goes on beside a block of code, and ends with it."""
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any
+
+
+@asynccontextmanager
+async def background(*coroutines: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Run coroutines while the block runs; their failure ends the block, its end cancels them.
+
+    A lone error comes out as itself, not as a group, so that callers can name what they catch.
+    """
+    try:
+        async with asyncio.TaskGroup() as group:
+            running = [group.create_task(coroutine) for coroutine in coroutines]
+            yield
+            for one in running:
+                one.cancel()
+    except BaseExceptionGroup as errors:
+        if len(errors.exceptions) == 1:
+            raise errors.exceptions[0] from None
+        raise
+
+
+async def repeating(period_s: float) -> AsyncIterator[None]:
+    """Yield at once, then `period_s` after each pass."""
+    while True:
+        yield
+        await asyncio.sleep(period_s)

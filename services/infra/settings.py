@@ -1,0 +1,61 @@
+"""Configuration of a service: environment variables ALPASERVE_…, listed by --help."""
+
+import sys
+from typing import Any, TypeVar
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class ServiceSettings(BaseSettings):
+    """What every service is told."""
+
+    model_config = SettingsConfigDict(env_prefix="ALPASERVE_", extra="ignore", frozen=True)
+
+    redis_url: str = Field(description="The shared store, for example redis://127.0.0.1:6379/0.", min_length=1)
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: int = Field(0, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    advertise_host: str = Field("", description="Name under which other hosts reach this one; empty means host.")
+    metrics_port: int = Field(0, ge=0, le=65535, description="Port of the Prometheus metrics; 0 means none.")
+    log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="debug, info, warning or error.")
+    drain_s: float = Field(30.0, ge=0, description="Seconds that admitted work has to finish after SIGTERM.")
+    max_message_bytes: int = Field(64 * 2**20, ge=1024, description="Largest gRPC message taken or sent.")
+
+    @property
+    def reachable_host(self) -> str:
+        return self.advertise_host or self.host
+
+
+SettingsT = TypeVar("SettingsT", bound=ServiceSettings)
+
+
+def load_settings(kind: type[SettingsT], summary: str, argv: list[str] | None = None) -> SettingsT:
+    """Read a service's settings, or print its help or its errors and exit."""
+    arguments = sys.argv[1:] if argv is None else argv
+    if any(argument in ("-h", "--help") for argument in arguments):
+        sys.stdout.write(describe(kind, summary))
+        raise SystemExit(0)
+    if arguments:
+        sys.stderr.write(f"unexpected argument {arguments[0]!r}; see --help\n")
+        raise SystemExit(2)
+    try:
+        return kind()
+    except ValidationError as error:
+        for problem in error.errors():
+            given = "" if problem["type"] == "missing" else f" (got {problem['input']!r})"
+            sys.stderr.write(f"{variable(str(problem['loc'][0]))}: {problem['msg']}{given}\n")
+        raise SystemExit(2) from None
+
+
+def variable(field: str) -> str:
+    return f"ALPASERVE_{field.upper()}"
+
+
+def describe(kind: type[ServiceSettings], summary: str) -> str:
+    """The help text: every variable, its meaning and its default."""
+    lines = [summary, "", "Configured by environment:"]
+    for name, field in kind.model_fields.items():
+        default: Any = "required" if field.is_required() else f"default {field.default!r}"
+        lines.append(f"  {variable(name)}  ({default})")
+        lines.append(f"      {field.description}")
+    return "\n".join(lines) + "\n"

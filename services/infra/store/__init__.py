@@ -1,0 +1,1 @@
+"""The state that processes share in Redis."""

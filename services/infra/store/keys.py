@@ -1,0 +1,37 @@
+"""Every key and channel in Redis."""
+
+CURRENT_VERSION = "alpaserve:placement:version"
+CURRENT_DEPLOYMENT = "alpaserve:placement:current"
+PLACEMENT_FEED = "alpaserve:placement:feed"
+GROUP_COUNTER = "alpaserve:group:counter"
+TRANSITION_LEASE = "alpaserve:placement:lease"
+MODELS = "alpaserve:models"
+PROFILES = "alpaserve:profiles"
+WORKERS = "alpaserve:workers"
+DEVICE_COUNTER = "alpaserve:device:counter"
+DEVICE_BASES = "alpaserve:device:bases"
+ARRIVALS = "alpaserve:arrivals:"
+QUEUE_FEED = "alpaserve:queue:feed"
+
+
+def deployment(version: int) -> str:
+    return f"alpaserve:placement:{version}"
+
+
+def worker(name: str) -> str:
+    return f"alpaserve:worker:{name}"
+
+
+def router(name: str) -> str:
+    return f"alpaserve:router:{name}"
+
+
+ROUTERS = router("*")
+
+
+def queue_state(group: str) -> str:
+    return f"alpaserve:queue:{group}"
+
+
+def arrivals(second: int) -> str:
+    return f"{ARRIVALS}{second}"

@@ -1,0 +1,106 @@
+"""Placement versions, their history and change feed, and the lease of who changes them."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+import structlog
+from pydantic import TypeAdapter
+from redis.asyncio import Redis
+from redis.exceptions import LockError
+
+from services.core.deployment import Deployment
+from services.core.errors import InvalidPlacement, VersionConflict
+from services.infra.background import background, repeating
+from services.infra.store import keys
+from services.infra.store.connection import OUTAGES, subscription
+
+log = structlog.get_logger()
+_deployment = TypeAdapter(Deployment)
+
+# Publishes a deployment only if the version it was made for still runs.
+_PUBLISH = """
+if tonumber(redis.call('GET', KEYS[1]) or '0') ~= tonumber(ARGV[1]) then return 0 end
+redis.call('SET', KEYS[1], ARGV[2])
+redis.call('SET', KEYS[2], ARGV[3])
+redis.call('SET', KEYS[3], ARGV[3])
+redis.call('PUBLISH', KEYS[4], ARGV[2])
+return 1
+"""
+LEASE_S = 10.0
+
+
+class PlacementStore:
+    """The running deployment and those before it."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+        self._publish = redis.register_script(_PUBLISH)
+
+    async def current(self) -> Deployment:
+        document = await self._redis.get(keys.CURRENT_DEPLOYMENT)
+        return Deployment() if document is None else _deployment.validate_json(document)
+
+    async def at(self, version: int) -> Deployment:
+        """Raises: InvalidPlacement if there was no such version."""
+        document = await self._redis.get(keys.deployment(version))
+        if document is None:
+            raise InvalidPlacement(f"there is no placement version {version}")
+        return _deployment.validate_json(document)
+
+    async def publish(self, deployment: Deployment) -> Deployment:
+        """Make the successor of `deployment.version` current, and tell the routers.
+
+        Raises: VersionConflict if another version came in between.
+        """
+        successor = replace(deployment, version=deployment.version + 1)
+        published = await self._publish(
+            keys=[
+                keys.CURRENT_VERSION,
+                keys.CURRENT_DEPLOYMENT,
+                keys.deployment(successor.version),
+                keys.PLACEMENT_FEED,
+            ],
+            args=[deployment.version, successor.version, _deployment.dump_json(successor)],
+        )
+        if not published:
+            raise VersionConflict(f"placement version {deployment.version} is no longer the running one")
+        return successor
+
+    async def watch(self, poll_s: float = 1.0) -> AsyncIterator[Deployment]:
+        """The current deployment, then every later one; polls as well, and outlives an outage of Redis."""
+        seen = -1
+        async for _ in repeating(poll_s):
+            try:
+                async with subscription(self._redis, keys.PLACEMENT_FEED) as feed:
+                    while True:
+                        deployment = await self.current()
+                        if deployment.version != seen:
+                            seen = deployment.version
+                            yield deployment
+                        await feed.get_message(timeout=poll_s)
+            except OUTAGES as error:
+                log.warning("placement_feed_lost", error=str(error))
+
+    async def new_group_name(self) -> str:
+        return f"g{await self._redis.incr(keys.GROUP_COUNTER)}"
+
+    @asynccontextmanager
+    async def lease(self) -> AsyncIterator[None]:
+        """Hold the right to change the placement. Raises: VersionConflict while somebody else does."""
+        lock = self._redis.lock(keys.TRANSITION_LEASE, timeout=LEASE_S, blocking=False, thread_local=False)
+        if not await lock.acquire():
+            raise VersionConflict("another transition is under way")
+
+        async def renew() -> None:
+            async for _ in repeating(LEASE_S / 3):
+                await lock.reacquire()
+
+        async with background(renew()):
+            try:
+                yield
+            finally:
+                try:
+                    await lock.release()
+                except (LockError, *OUTAGES) as error:
+                    log.warning("lease_not_released", error=str(error))

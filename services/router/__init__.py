@@ -1,0 +1,1 @@
+"""The router: dispatches requests to groups by the rule, over what the leaders publish."""

@@ -1,0 +1,85 @@
+"""alpaserve-router: the door for clients."""
+
+import uuid
+
+import structlog
+import uvloop
+from alpaserve.v1 import router_pb2, router_pb2_grpc
+
+from services.infra.background import background, repeating
+from services.infra.logs import configure_logs
+from services.infra.server import Server, stop_signal
+from services.infra.settings import load_settings
+from services.infra.store.arrivals import ArrivalStore
+from services.infra.store.connection import OUTAGES, connect
+from services.infra.store.members import HEARTBEAT_S, MemberStore
+from services.infra.store.placements import PlacementStore
+from services.infra.store.queues import QueueStore
+from services.infra.store.registry import ModelStore
+from services.router.dispatcher import Dispatcher
+from services.router.servicer import RouterServicer
+from services.router.settings import RouterSettings
+
+log = structlog.get_logger()
+
+
+async def follow_placements(
+    dispatcher: Dispatcher, placements: PlacementStore, members: MemberStore, name: str
+) -> None:
+    """Serve under every new placement, and say so at once: the planner waits for it."""
+    async for deployment in placements.watch():
+        await dispatcher.follow(deployment)
+        await members.announce_router(name, deployment.version)
+
+
+async def follow_queues(dispatcher: Dispatcher, queues: QueueStore) -> None:
+    async for state in queues.watch():
+        dispatcher.report(state)
+
+
+async def report_arrivals(dispatcher: Dispatcher, arrivals: ArrivalStore, members: MemberStore, name: str) -> None:
+    """Off the request's path, once a heartbeat."""
+    async for _ in repeating(HEARTBEAT_S):
+        counts = dict(dispatcher.arrivals)
+        dispatcher.arrivals.clear()
+        try:
+            await arrivals.record(counts)
+            await members.announce_router(name, dispatcher.view.deployment.version)
+        except OUTAGES as error:
+            dispatcher.arrivals.update(counts)
+            log.warning("arrivals_not_recorded", error=str(error))
+
+
+async def serve(settings: RouterSettings) -> None:
+    stopping = stop_signal()
+    name = settings.router_name or uuid.uuid4().hex[:12]
+    redis = connect(settings.redis_url)
+    placements, members = PlacementStore(redis), MemberStore(redis)
+    dispatcher = Dispatcher(name, settings.max_message_bytes, ModelStore(redis).is_registered)
+    server = Server(settings)
+    servicer = RouterServicer(dispatcher, settings.max_in_flight)
+    server.add(servicer, router_pb2_grpc.add_RouterServicer_to_server, router_pb2, "Router")
+    await dispatcher.follow(await placements.current())
+    await members.announce_router(name, dispatcher.view.deployment.version)
+    await server.start()
+    async with background(
+        follow_placements(dispatcher, placements, members, name),
+        follow_queues(dispatcher, QueueStore(redis)),
+        report_arrivals(dispatcher, ArrivalStore(redis), members, name),
+    ):
+        await stopping.wait()
+        await members.withdraw_router(name)
+        await server.drain()
+    await server.stop()
+    await dispatcher.close()
+    await redis.aclose()
+
+
+def main() -> None:
+    settings = load_settings(RouterSettings, "alpaserve-router: dispatches requests to device groups.")
+    configure_logs("router", settings.log_level)
+    uvloop.run(serve(settings))
+
+
+if __name__ == "__main__":
+    main()

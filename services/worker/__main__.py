@@ -1,0 +1,67 @@
+"""alpaserve-worker: the control plane of one host."""
+
+import structlog
+import uvloop
+from alpaserve.v1 import worker_pb2, worker_pb2_grpc
+
+from services.infra.background import background, repeating
+from services.infra.logs import configure_logs
+from services.infra.server import Server, stop_signal
+from services.infra.settings import load_settings
+from services.infra.store.connection import OUTAGES, connect
+from services.infra.store.members import HEARTBEAT_S, MemberStore, WorkerRecord
+from services.worker.actors import join_cluster, leave_cluster
+from services.worker.groups import HostedGroups
+from services.worker.servicer import WorkerServicer
+from services.worker.settings import WorkerSettings
+
+log = structlog.get_logger()
+
+
+async def announce(members: MemberStore, record: WorkerRecord) -> None:
+    """Tell the planner that this worker is alive, for as long as it is."""
+    async for _ in repeating(HEARTBEAT_S):
+        try:
+            await members.announce_worker(record)
+        except OUTAGES as error:
+            log.warning("heartbeat_not_sent", error=str(error))
+
+
+async def serve(settings: WorkerSettings) -> None:
+    stopping = stop_signal()
+    redis = connect(settings.redis_url)
+    members = MemberStore(redis)
+    groups = HostedGroups(settings)
+    server = Server(settings)
+    server.add(WorkerServicer(groups), worker_pb2_grpc.add_WorkerServicer_to_server, worker_pb2, "Worker")
+    record = WorkerRecord(
+        name=settings.worker_name,
+        address=server.address,
+        executor=settings.executor,
+        first_device=await members.assign_devices(settings.worker_name, settings.num_devices),
+        num_devices=settings.num_devices,
+        memory_bytes=settings.memory_bytes,
+    )
+    await members.announce_worker(record)
+    await server.start()
+    async with background(announce(members, record), groups.watch()):
+        await stopping.wait()
+    await members.withdraw_worker(settings.worker_name)
+    await server.drain()
+    await groups.stop()
+    await server.stop()
+    await redis.aclose()
+
+
+def main() -> None:
+    settings = load_settings(WorkerSettings, "alpaserve-worker: runs device groups on this host.")
+    configure_logs("worker", settings.log_level)
+    join_cluster(settings)
+    try:
+        uvloop.run(serve(settings))
+    finally:
+        leave_cluster()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,148 @@
+"""A process that leads groups: one for a group with real devices, one for all emulated groups of a worker.
+
+Its class is run as a Ray actor; the worker is its only caller.
+"""
+
+import asyncio
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass
+
+import structlog
+from alpaserve.v1 import leader_pb2, leader_pb2_grpc
+
+from services.core.errors import InvalidPlacement
+from services.core.profile import ParallelConfig
+from services.infra.background import background, repeating
+from services.infra.logs import configure_logs
+from services.infra.server import Server
+from services.infra.store.connection import OUTAGES, connect
+from services.infra.store.queues import QueueStore
+from services.worker.leader.dataplane import LeaderServicer
+from services.worker.leader.emulated import EmulatedExecutor
+from services.worker.leader.executor import Executor, Replica
+from services.worker.leader.group import GroupLeader
+from services.worker.settings import WorkerSettings
+
+log = structlog.get_logger()
+
+PUBLISH_EVERY_S = 0.01
+HEARTBEAT_S = 0.5
+
+
+@dataclass(slots=True)
+class LedGroup:
+    """A group and what must be closed with it."""
+
+    leader: GroupLeader
+    stack: AsyncExitStack
+    published_events: int = -1
+    published_at_s: float = 0.0
+
+
+class LeaderProcess:
+    """Leads groups and serves their data plane on one port."""
+
+    def __init__(self, settings: WorkerSettings) -> None:
+        configure_logs("leader", settings.log_level)
+        self._settings = settings
+        self._groups: dict[str, LedGroup] = {}
+        self._leaders: dict[str, GroupLeader] = {}
+        self._servicer = LeaderServicer(self._leaders)
+        self._address = ""
+        self._is_serving = asyncio.Event()
+        self._stopping = asyncio.Event()
+
+    async def address(self) -> str:
+        """Where routers reach the leaders, once they can."""
+        await self._is_serving.wait()
+        return self._address
+
+    async def serve(self) -> None:
+        """Serve until `stop`; what was admitted then has `drain_s` to finish."""
+        server = Server(self._settings.with_free_port())
+        server.add(self._servicer, leader_pb2_grpc.add_LeaderServicer_to_server, leader_pb2, "Leader")
+        await server.start()
+        self._address = server.address
+        self._is_serving.set()
+        redis = connect(self._settings.redis_url)
+        async with background(self._publish(QueueStore(redis))):
+            await self._stopping.wait()
+            for leader in self._leaders.values():
+                leader.refuse_all()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._settings.drain_s):
+                    await asyncio.gather(*(leader.drained() for leader in self._leaders.values()))
+            await server.stop()
+        for name in list(self._groups):
+            await self.dissolve(name)
+        await redis.aclose()
+
+    async def stop(self) -> None:
+        self._stopping.set()
+
+    async def form(self, name: str, config: ParallelConfig) -> None:
+        """Start leading a group. The same name again changes nothing."""
+        if name in self._groups:
+            return
+        leader = GroupLeader(name, config.inter_op, self._executor(config), self._settings.queue_limit)
+        stack = AsyncExitStack()
+        await stack.enter_async_context(leader)
+        self._groups[name] = LedGroup(leader, stack)
+        self._leaders[name] = leader
+        log.info("group_formed", group=name, config=str(config))
+
+    async def load(self, group: str, replica: Replica) -> float:
+        """Load a replica; returns the seconds it took. Raises: InvalidPlacement, InvalidModel."""
+        loop = asyncio.get_running_loop()
+        began_s = loop.time()
+        await self._leader(group).load(replica)
+        log.info("model_loaded", group=group, model=replica.model.name, load_time_s=loop.time() - began_s)
+        return loop.time() - began_s
+
+    async def unload(self, group: str, model: str) -> None:
+        await self._leader(group).unload(model)
+        log.info("model_unloaded", group=group, model=model)
+
+    async def dissolve(self, name: str) -> None:
+        """Let what was admitted finish, then end the group. An unknown name changes nothing."""
+        group = self._groups.pop(name, None)
+        if group is None:
+            return
+        group.leader.refuse_all()
+        await group.leader.drained()
+        await group.stack.aclose()
+        del self._leaders[name]
+        self._servicer.forget(name)
+        log.info("group_dissolved", group=name)
+
+    def _leader(self, name: str) -> GroupLeader:
+        leader = self._leaders.get(name)
+        if leader is None:
+            raise InvalidPlacement(f"group {name!r} is not led here")
+        return leader
+
+    def _executor(self, config: ParallelConfig) -> Executor:
+        if self._settings.executor == "emulated":
+            return EmulatedExecutor(config.inter_op)
+        from services.worker.leader.jax_executor import JaxExecutor
+
+        return JaxExecutor(config, self._settings.cache_dir)
+
+    async def _publish(self, queues: QueueStore) -> None:
+        loop = asyncio.get_running_loop()
+        async for _ in repeating(PUBLISH_EVERY_S):
+            now_s = loop.time()
+            due = [
+                group
+                for group in self._groups.values()
+                if group.published_events != group.leader.num_events or now_s - group.published_at_s > HEARTBEAT_S
+            ]
+            if not due:
+                continue
+            try:
+                await queues.publish(self._servicer.queue_state(group.leader) for group in due)
+            except OUTAGES as error:
+                log.warning("queue_state_not_published", error=str(error))
+                await asyncio.sleep(HEARTBEAT_S)
+            for group in due:
+                group.published_events, group.published_at_s = group.leader.num_events, now_s

@@ -1,0 +1,23 @@
+"""What a worker is told."""
+
+from pydantic import Field
+
+from services.infra.settings import ServiceSettings
+
+
+class WorkerSettings(ServiceSettings):
+    """Environment of `alpaserve-worker`."""
+
+    worker_name: str = Field("worker", min_length=1, description="Name of this worker, unique in the cluster.")
+    executor: str = Field("jax", pattern="^(jax|emulated)$", description="jax runs models; emulated only takes time.")
+    platform: str = Field("cpu", pattern="^(cpu|gpu)$", description="Kind of device that the jax executor uses.")
+    num_devices: int = Field(1, ge=1, description="Devices of this host; on cpu the host is split into as many.")
+    memory_bytes: int = Field(2**30, ge=1, description="Bytes that each device offers to weights.")
+    queue_limit: int = Field(1024, ge=1, description="Requests that a group holds at most.")
+    cache_dir: str = Field("", description="Where compiled programs are kept; empty means nowhere.")
+    ray_address: str = Field("local", description="The Ray cluster to join; local starts one.")
+    ray_object_store_bytes: int = Field(80 * 2**20, ge=2**20, description="Ray's object store, where this starts Ray.")
+
+    def with_free_port(self) -> "WorkerSettings":
+        """The same, for another process of this host."""
+        return self.model_copy(update={"port": 0, "metrics_port": 0})
