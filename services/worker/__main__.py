@@ -6,11 +6,11 @@ from alpaserve.v1 import worker_pb2, worker_pb2_grpc
 
 from services.infra.background import background, repeating
 from services.infra.logs import configure_logs
+from services.infra.ray_cluster import join_cluster, leave_cluster
 from services.infra.server import Server, stop_signal
 from services.infra.settings import load_settings
 from services.infra.store.connection import OUTAGES, connect
 from services.infra.store.members import HEARTBEAT_S, MemberStore, WorkerRecord
-from services.worker.actors import join_cluster, leave_cluster
 from services.worker.groups import HostedGroups
 from services.worker.servicer import WorkerServicer
 from services.worker.settings import WorkerSettings
@@ -56,7 +56,7 @@ async def serve(settings: WorkerSettings) -> None:
 def main() -> None:
     settings = load_settings(WorkerSettings, "alpaserve-worker: runs device groups on this host.")
     configure_logs("worker", settings.log_level)
-    join_cluster(settings)
+    join_cluster(settings.ray_address, settings.ray_object_store_bytes)
     try:
         uvloop.run(serve(settings))
     finally:

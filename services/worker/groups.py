@@ -4,17 +4,16 @@ Every step may be repeated: what is already so stays so.
 """
 
 import asyncio
-from collections.abc import Awaitable
 from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
-from ray.exceptions import RayActorError, RayTaskError
 
-from services.core.errors import AlpaServeError, GroupUnavailable, InvalidPlacement
+from services.core.errors import AlpaServeError, InvalidPlacement
 from services.core.profile import ParallelConfig
 from services.infra.background import repeating
-from services.worker.actors import start_actor
+from services.infra.ray_cluster import answer
+from services.worker.actors import start_leader
 from services.worker.leader.executor import Replica
 from services.worker.memory import DeviceMemory
 from services.worker.settings import WorkerSettings
@@ -60,8 +59,8 @@ class HostedGroups:
             if known is None:
                 self._check(name, config, local_devices)
                 actor = await self._actor(local_devices)
-                address = await answer(name, actor.address.remote())
-                await answer(name, actor.form.remote(name, config))
+                address = await answer(actor.address.remote())
+                await answer(actor.form.remote(name, config))
                 known = self._groups[name] = HostedGroup(name, config, local_devices, actor, address)
             elif (known.config, known.local_devices) != (config, local_devices):
                 raise InvalidPlacement(f"group {name!r} runs {known.config} on devices {known.local_devices}")
@@ -76,7 +75,7 @@ class HostedGroups:
                 raise InvalidPlacement(f"{len(replica.stage_latency_s)} stage latencies for a {group.config} group")
             self._memory.take(name, model, group.local_devices, replica.heaviest_stage_bytes)
             try:
-                seconds = await answer(name, group.actor.load.remote(name, replica))
+                seconds = await answer(group.actor.load.remote(name, replica))
             except AlpaServeError:
                 if model not in group.replicas:
                     self._memory.give_back(name, model)
@@ -88,7 +87,7 @@ class HostedGroups:
         async with self._turn:
             group = self._groups.get(name)
             if group is not None and model in group.replicas:
-                await answer(name, group.actor.unload.remote(name, model))
+                await answer(group.actor.unload.remote(name, model))
                 del group.replicas[model]
                 self._memory.give_back(name, model)
 
@@ -96,9 +95,9 @@ class HostedGroups:
         async with self._turn:
             group = self._groups.get(name)
             if group is not None:
-                await answer(name, group.actor.dissolve.remote(name))
+                await answer(group.actor.dissolve.remote(name))
                 if group.actor is not self._shared_actor:
-                    await answer(name, group.actor.stop.remote())
+                    await answer(group.actor.stop.remote())
                 self._forget(group)
 
     async def stop(self) -> None:
@@ -141,20 +140,8 @@ class HostedGroups:
     async def _actor(self, local_devices: tuple[int, ...]) -> Any:
         if self._settings.executor == "emulated" and self._shared_actor is not None:
             return self._shared_actor
-        actor = await asyncio.to_thread(start_actor, self._settings, local_devices)
+        actor = await asyncio.to_thread(start_leader, self._settings, local_devices)
         self._lives[actor] = asyncio.ensure_future(actor.serve.remote())
         if self._settings.executor == "emulated":
             self._shared_actor = actor
         return actor
-
-
-async def answer(group: str, reference: Awaitable[Any]) -> Any:
-    """What an actor returned. Raises: the error it raised, or GroupUnavailable if it is gone."""
-    try:
-        return await reference
-    except RayTaskError as error:
-        if isinstance(error.cause, AlpaServeError):
-            raise error.cause from None
-        raise
-    except RayActorError as error:
-        raise GroupUnavailable(f"the actor of group {group} is gone: {error}") from None

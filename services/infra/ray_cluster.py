@@ -1,0 +1,56 @@
+"""The Ray cluster that a process starts or joins, and actors on the process's own host."""
+
+from collections.abc import Awaitable
+from typing import Any
+
+import ray
+from ray.exceptions import RayActorError, RayTaskError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from services.core.errors import AlpaServeError, GroupUnavailable
+
+LOCAL = "local"
+
+
+def join_cluster(address: str, object_store_bytes: int) -> None:
+    """Start a cluster of this host alone if `address` is local, else join the named one."""
+    if address == LOCAL:
+        ray.init(
+            address=LOCAL,
+            include_dashboard=False,
+            num_cpus=1,
+            num_gpus=0,
+            object_store_memory=object_store_bytes,
+            configure_logging=False,
+        )
+    else:
+        ray.init(address=address, configure_logging=False)
+
+
+def leave_cluster() -> None:
+    ray.shutdown()
+
+
+def start_actor(kind: type, environment: dict[str, str], *arguments: Any) -> Any:
+    """An actor in a new process of this host, with these environment variables."""
+    node = ray.get_runtime_context().get_node_id()
+    actor: Any = ray.remote(kind).options(
+        num_cpus=0,
+        max_concurrency=1000,
+        max_restarts=0,
+        runtime_env={"env_vars": environment} if environment else None,
+        scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False),
+    )
+    return actor.remote(*arguments)
+
+
+async def answer(reference: Awaitable[Any]) -> Any:
+    """What an actor returned. Raises: the AlpaServeError it raised; GroupUnavailable if it is gone."""
+    try:
+        return await reference
+    except RayTaskError as error:
+        if isinstance(error.cause, AlpaServeError):
+            raise error.cause from None
+        raise
+    except RayActorError as error:
+        raise GroupUnavailable(f"an actor is gone: {error}") from None

@@ -1,0 +1,82 @@
+"""A model directory in the Hugging Face layout: JSON files and safetensors, read piece by piece.
+
+Weights of any float type are served as float32.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+
+from services.core.errors import InvalidModel
+
+_WEIGHTS = "model.safetensors"
+_INDEX = "model.safetensors.index.json"
+
+
+class Checkpoint:
+    """The tensors of one directory; files stay closed between reads."""
+
+    def __init__(self, directory: Path) -> None:
+        """Look up which file holds which tensor.
+
+        Raises:
+            InvalidModel: the directory has no readable safetensors weights.
+        """
+        self._directory = directory
+        self._files = _tensor_files(directory)
+
+    def tensor(self, names: Sequence[str], shape: tuple[int, ...]) -> NDArray[np.float32]:
+        """The first tensor of `names` that exists, as float32.
+
+        Raises:
+            InvalidModel: none exists, or its shape is not `shape`.
+        """
+        name = next((name for name in names if name in self._files), None)
+        if name is None:
+            raise InvalidModel(f"{self._directory}: no tensor {names[0]!r}")
+        path = self._files[name]
+        with _open_weights(path) as weights:
+            stored = tuple(weights.get_slice(name).get_shape())
+            if stored != shape:
+                raise InvalidModel(f"{path}: tensor {name!r} has shape {stored}, config.json says {shape}")
+            values: NDArray[Any] = weights.get_tensor(name)
+        return values.astype(np.float32, copy=False)
+
+
+def read_json(path: Path) -> Any:
+    """The parsed content of a JSON file.
+
+    Raises:
+        InvalidModel: there is no such file, or it is not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InvalidModel(f"{path}: cannot be read ({error.strerror})") from error
+    except ValueError as error:
+        raise InvalidModel(f"{path}: is not JSON ({error})") from error
+
+
+def _tensor_files(directory: Path) -> dict[str, Path]:
+    index = directory / _INDEX
+    if index.is_file():
+        content = read_json(index)
+        names = content.get("weight_map") if isinstance(content, dict) else None
+        if not isinstance(names, dict):
+            raise InvalidModel(f"{index}: has no weight_map")
+        return {name: directory / str(file) for name, file in names.items()}
+    path = directory / _WEIGHTS
+    with _open_weights(path) as weights:
+        return dict.fromkeys(weights.keys(), path)
+
+
+def _open_weights(path: Path) -> Any:
+    try:
+        return safe_open(str(path), framework="np")
+    except (OSError, SafetensorError) as error:
+        raise InvalidModel(f"{path}: cannot be read as safetensors ({error})") from error

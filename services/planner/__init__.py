@@ -1,0 +1,1 @@
+"""The planner: decides what runs where, and changes it under traffic."""

@@ -1,0 +1,56 @@
+"""alpaserve-planner: decides what runs where, and changes it under traffic."""
+
+import uvloop
+from alpaserve.v1 import planner_pb2, planner_pb2_grpc
+
+from services.infra.background import background
+from services.infra.logs import configure_logs
+from services.infra.server import Server, stop_signal
+from services.infra.settings import load_settings
+from services.infra.store.arrivals import ArrivalStore
+from services.infra.store.connection import connect
+from services.infra.store.members import MemberStore
+from services.infra.store.placements import PlacementStore
+from services.infra.store.queues import QueueStore
+from services.infra.store.registry import ModelStore, ProfileStore
+from services.planner.catalog import Catalog
+from services.planner.changes import Workers
+from services.planner.cluster import WorkerStubs
+from services.planner.planning import Planning
+from services.planner.servicer import PlannerServicer
+from services.planner.settings import PlannerSettings
+from services.planner.status import StatusReader
+from services.planner.stewardship import Stewardship
+from services.planner.transitions import Transitions
+
+
+async def serve(settings: PlannerSettings) -> None:
+    stopping = stop_signal()
+    redis = connect(settings.redis_url)
+    placements, members, arrivals = PlacementStore(redis), MemberStore(redis), ArrivalStore(redis)
+    stubs = WorkerStubs()
+    catalog = Catalog(ModelStore(redis), ProfileStore(redis), placements)
+    transitions = Transitions(placements, members, Workers(stubs, settings.step_timeout_s))
+    stewardship = Stewardship(placements, members, catalog, transitions)
+    planning = Planning(settings, catalog, stewardship, placements, arrivals)
+    status = StatusReader(placements, members, QueueStore(redis), arrivals)
+    servicer = PlannerServicer(planning, stewardship, placements, catalog, status)
+    server = Server(settings)
+    server.add(servicer, planner_pb2_grpc.add_PlannerServicer_to_server, planner_pb2, "Planner")
+    await server.start()
+    async with background(stewardship.mend(settings.heal_every_s)):
+        await stopping.wait()
+        await server.drain()
+    await server.stop()
+    await stubs.close()
+    await redis.aclose()
+
+
+def main() -> None:
+    settings = load_settings(PlannerSettings, "alpaserve-planner: decides what runs where.")
+    configure_logs("planner", settings.log_level)
+    uvloop.run(serve(settings))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,72 @@
+"""The live workers as one cluster, and the way to them."""
+
+from collections.abc import Iterable
+from math import gcd
+
+import grpc.aio
+from alpaserve.v1 import worker_pb2_grpc
+
+from services.core.errors import InvalidPlacement, NotPlaced
+from services.core.placement import Group, Placement
+from services.core.spec import Cluster
+from services.infra.store.members import WorkerRecord
+
+
+class LiveCluster:
+    """Planners number devices 0 … num_devices - 1; the running system has global ids with gaps
+    where workers left. Nodes are cut so that a group never crosses a worker."""
+
+    def __init__(self, workers: Iterable[WorkerRecord]) -> None:
+        """Raises: NotPlaced without workers."""
+        self.workers = tuple(workers)
+        if not self.workers:
+            raise NotPlaced("no worker is alive")
+        self.devices = tuple(device for worker in self.workers for device in worker.devices)
+
+    @property
+    def memory_bytes(self) -> int:
+        return min(worker.memory_bytes for worker in self.workers)
+
+    def for_planning(self) -> Cluster:
+        return Cluster(
+            num_devices=len(self.devices),
+            devices_per_node=gcd(*(worker.num_devices for worker in self.workers)),
+            memory_bytes=self.memory_bytes,
+        )
+
+    def to_global(self, placement: Placement) -> Placement:
+        """The same placement with the devices' global ids."""
+        groups = tuple(
+            Group(group.config, tuple(self.devices[device] for device in group.devices), group.models)
+            for group in placement.groups
+        )
+        return Placement(groups, placement.dispatch)
+
+    def worker_of(self, group: Group) -> WorkerRecord:
+        """Raises: InvalidPlacement for devices that are not there, or on more than one worker."""
+        for worker in self.workers:
+            if group.devices[0] in worker.devices:
+                for device in group.devices:
+                    if device not in worker.devices:
+                        raise InvalidPlacement(
+                            f"devices {group.devices} of a group are not all on worker {worker.name}"
+                        )
+                return worker
+        raise InvalidPlacement(f"device {group.devices[0]} is on no live worker; there are: {list(self.devices)}")
+
+
+class WorkerStubs:
+    """One channel per worker address, opened when first needed."""
+
+    def __init__(self) -> None:
+        self._channels: dict[str, grpc.aio.Channel] = {}
+
+    def at(self, address: str) -> "worker_pb2_grpc.WorkerAsyncStub":
+        channel = self._channels.get(address)
+        if channel is None:
+            channel = self._channels[address] = grpc.aio.insecure_channel(address)
+        return worker_pb2_grpc.WorkerStub(channel)
+
+    async def close(self) -> None:
+        for channel in self._channels.values():
+            await channel.close(None)

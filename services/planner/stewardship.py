@@ -1,0 +1,111 @@
+"""Keeps the running placement what it should be: applies plans, and mends what broke."""
+
+from dataclasses import dataclass
+
+import structlog
+
+from services.core.deployment import Deployment
+from services.core.errors import AlpaServeError, VersionConflict
+from services.core.placement import Placement
+from services.infra.background import repeating
+from services.infra.store.connection import OUTAGES
+from services.infra.store.members import MemberStore
+from services.infra.store.placements import PlacementStore
+from services.planner.catalog import Catalog
+from services.planner.changes import Target
+from services.planner.cluster import LiveCluster
+from services.planner.transition import Transition, plan_transition
+from services.planner.transitions import Transitions
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A transition, where it leads, and the weight bytes that it loads over all devices."""
+
+    transition: Transition
+    target: Placement
+    load_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """A transition that ended."""
+
+    deployment: Deployment
+    change: Change
+    transition_s: float
+
+
+class Stewardship:
+    """Placements on global device ids in, running placements out."""
+
+    def __init__(
+        self, placements: PlacementStore, members: MemberStore, catalog: Catalog, transitions: Transitions
+    ) -> None:
+        self._placements = placements
+        self._members = members
+        self._catalog = catalog
+        self._transitions = transitions
+
+    async def cluster(self) -> LiveCluster:
+        return LiveCluster(await self._members.workers())
+
+    async def target(self, placement: Placement, policy: str) -> Target:
+        """All that running a placement needs. Raises: what `Target.check` raises."""
+        models = await self._catalog.models()
+        held = {model for group in placement.groups for model in group.models}
+        current = await self._placements.current()
+        running = {model for group in current.groups for model in group.replicas}
+        concerned = [model for name, model in models.items() if name in held | running]
+        profiles = await self._catalog.profiles_of(concerned)
+        target = Target(placement, await self.cluster(), models, profiles, policy)
+        target.check()
+        return target
+
+    async def preview(self, placement: Placement) -> Change:
+        """What applying a placement would change."""
+        target = await self.target(placement, "")
+        return change_of(target, await self._placements.current())
+
+    async def apply(self, placement: Placement, policy: str, expected_version: int | None) -> Applied:
+        """Make a placement the running one. Raises: what `Transitions.apply` raises."""
+        target = await self.target(placement, policy)
+        done = await self._transitions.apply(target, expected_version)
+        return Applied(done.deployment, change(done.transition, target), done.transition_s)
+
+    async def mend(self, every_s: float) -> None:
+        """Form again what a worker lost, for as long as the planner runs."""
+        async for _ in repeating(every_s):
+            try:
+                await self._mend_once()
+            except VersionConflict:
+                continue
+            except (AlpaServeError, *OUTAGES) as error:
+                log.warning("placement_not_mended", error=str(error))
+
+    async def _mend_once(self) -> None:
+        current = await self._placements.current()
+        workers = tuple(await self._members.workers())
+        placed_on = {group.worker for group in current.groups}
+        if not placed_on or not placed_on <= {worker.name for worker in workers}:
+            return
+        if not await self._transitions.is_whole(current, workers):
+            log.warning("placement_broken", placement_version=current.version)
+            await self.apply(current.placement(), current.policy, current.version)
+
+
+def change(transition: Transition, target: Target) -> Change:
+    groups = target.placement.groups
+    load_bytes = sum(
+        sum(target.profiles[target.models[model].profile].at(groups[index].config).stage_weight_bytes)
+        * groups[index].config.intra_op
+        for index, model in transition.loads
+    )
+    return Change(transition, target.placement, load_bytes)
+
+
+def change_of(target: Target, running: Deployment) -> Change:
+    transition = plan_transition(running, target.placement, target.heaviest, target.cluster.memory_bytes)
+    return change(transition, target)

@@ -1,0 +1,1 @@
+"""The profiler: measures models under parallel configs, on the executor that serves them."""

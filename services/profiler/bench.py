@@ -1,0 +1,85 @@
+"""The process that measures: a Ray actor with all devices. It alone imports JAX."""
+
+import statistics
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import grpc.aio
+
+from services.core.model import ModelSource
+from services.core.profile import ParallelConfig, StageProfile
+
+NUM_ROUND_TRIPS = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One config of one model to measure."""
+
+    source: ModelSource
+    config: ParallelConfig
+    batch_sizes: tuple[int, ...]
+    num_warmups: int
+    num_repeats: int
+
+
+async def echo(request: bytes, context: grpc.aio.ServicerContext[Any, Any]) -> bytes:
+    return request
+
+
+class Bench:
+    """Measures one job at a time."""
+
+    def __init__(self, cache_dir: str) -> None:
+        self._cache_dir = cache_dir
+
+    def device_kind(self) -> str:
+        import jax
+
+        return str(jax.devices()[0].device_kind)
+
+    def stages(self, job: Job) -> list[StageProfile]:
+        """One profile per batch size. Raises: InvalidModel, InvalidArgument."""
+        from services.parallel.measure import measure
+        from services.parallel.pipeline import JaxPipeline
+
+        pipeline = JaxPipeline(
+            inter_op=job.config.inter_op, intra_op=job.config.intra_op, cache_dir=self._cache_dir or None
+        )
+        loaded = pipeline.load("measured", job.source, batch_sizes=job.batch_sizes)
+        profiles = []
+        for batch_size in job.batch_sizes:
+            batch = [pipeline.example("measured")] * batch_size
+            measured = measure(pipeline, "measured", batch, job.num_warmups, job.num_repeats)
+            profiles.append(
+                StageProfile(
+                    config=job.config,
+                    batch_size=batch_size,
+                    stage_latency_s=measured.stage_latency_s,
+                    stage_weight_bytes=loaded.stage_weight_bytes,
+                    stage_activation_bytes=loaded.stage_activation_bytes[batch_size],
+                    note=f"median of {job.num_repeats} runs; layers cut at {list(loaded.boundaries)}",
+                )
+            )
+        pipeline.unload("measured")
+        return profiles
+
+    async def overhead_s(self, num_bytes: int) -> float:
+        """Seconds that a request spends on its way and outside the stages: two gRPC round trips of
+        its size on this host, client to router and router to leader."""
+        server = grpc.aio.server()
+        handlers = {"Echo": grpc.unary_unary_rpc_method_handler(echo)}
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("alpaserve.bench", handlers),))
+        port = server.add_insecure_port("127.0.0.1:0")
+        await server.start()
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            call = channel.unary_unary("/alpaserve.bench/Echo", None, None)
+            payload = bytes(num_bytes)
+            trips = []
+            for _ in range(NUM_ROUND_TRIPS):
+                began_s = time.perf_counter()
+                await call(payload)
+                trips.append(time.perf_counter() - began_s)
+        await server.stop(None)
+        return 2 * statistics.median(trips)

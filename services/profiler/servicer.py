@@ -1,0 +1,70 @@
+"""The profiler's RPCs: parse, call, reply."""
+
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+from alpaserve.v1 import profiler_pb2, profiler_pb2_grpc
+
+from services.core.documents import parse_profiles
+from services.core.errors import InvalidArgument, InvalidProfile
+from services.core.profile import ModelProfile, Profiles
+from services.infra.store.registry import ModelStore, ProfileStore
+from services.infra.wire import model_profile_message, profiles_message, stage_profile_message, to_config
+from services.profiler.measuring import Measuring, Order
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class ProfilerServicer(profiler_pb2_grpc.ProfilerServicer):
+    """Measures models and keeps the results."""
+
+    def __init__(self, measuring: Measuring, models: ModelStore, profiles: ProfileStore) -> None:
+        self._measuring = measuring
+        self._models = models
+        self._profiles = profiles
+
+    async def Profile(
+        self, request: profiler_pb2.ProfileRequest, context: Context
+    ) -> AsyncIterator[profiler_pb2.ProfileResponse]:
+        order = Order(
+            model=await self._models.get(request.model),
+            configs=tuple(to_config(config) for config in request.configs),
+            batch_sizes=tuple(request.batch_sizes),
+            num_repeats=request.num_repeats,
+        )
+        async for event in self._measuring.profile(order):
+            if isinstance(event, ModelProfile):
+                yield profiler_pb2.ProfileResponse(profile=model_profile_message(event))
+            else:
+                yield profiler_pb2.ProfileResponse(measured=stage_profile_message(event))
+
+    async def GetProfile(
+        self, request: profiler_pb2.GetProfileRequest, context: Context
+    ) -> profiler_pb2.GetProfileResponse:
+        profiles = await self._profiles.get(request.name)
+        return profiler_pb2.GetProfileResponse(profiles=profiles_message(profiles))
+
+    async def ListProfiles(
+        self, request: profiler_pb2.ListProfilesRequest, context: Context
+    ) -> profiler_pb2.ListProfilesResponse:
+        return profiler_pb2.ListProfilesResponse(names=await self._profiles.names())
+
+    async def ImportProfile(
+        self, request: profiler_pb2.ImportProfileRequest, context: Context
+    ) -> profiler_pb2.ImportProfileResponse:
+        profiles = read_profiles(request)
+        await self._profiles.put(profiles)
+        return profiler_pb2.ImportProfileResponse(names=sorted(profiles))
+
+
+def read_profiles(request: profiler_pb2.ImportProfileRequest) -> Profiles:
+    """Raises: InvalidArgument, InvalidProfile, naming the offending value."""
+    if request.WhichOneof("content") is None:
+        raise InvalidArgument("content is empty")
+    try:
+        document = json.loads(request.profiles_json)
+    except ValueError as error:
+        raise InvalidProfile(f"the profile is not JSON: {error}") from None
+    return parse_profiles(document)
