@@ -5,6 +5,7 @@ import math
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from time import monotonic
 from typing import Any
 
 import structlog
@@ -31,7 +32,7 @@ PLACEMENT_WAIT_S = 0.02
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request as the router took it; instants are in loop seconds, `slo_s` None means the model's."""
+    """One request as the router took it; instants are in monotonic seconds, `slo_s` None means the model's."""
 
     request_id: str
     model: str
@@ -73,7 +74,7 @@ class Dispatcher:
         view = PlacementView(deployment)
         new = [self._links[name] for name in view.names if name not in self.view.groups]
         await asyncio.gather(*(link.opened(UNREACHED_WAIT_S) for link in new))
-        view.inherit(self.view, asyncio.get_running_loop().time())
+        view.inherit(self.view, monotonic())
         self.view = view
         for name in [name for name in self._links if name not in view.groups]:
             self._links.pop(name).close()
@@ -90,7 +91,7 @@ class Dispatcher:
     def report(self, state: leader_pb2.QueueState) -> None:
         """Take a leader's clocks."""
         report = Report(state.free_in_s, state.num_in_flight, state.received.get(self._router, 0))
-        self.view.report(state.group, report, asyncio.get_running_loop().time())
+        self.view.report(state.group, report, monotonic())
 
     async def infer(self, call: Call) -> Reply:
         """Raises: what DESIGN's table of errors names, each a child of AlpaServeError."""
@@ -102,7 +103,7 @@ class Dispatcher:
         deadline_s = min(call.arrival_s + slo_s, call.expires_s)
         attempt = Attempt(self, call, deadline_s, model.idempotent)
         try:
-            async with asyncio.timeout_at(None if math.isinf(deadline_s) else deadline_s):
+            async with asyncio.timeout(None if math.isinf(deadline_s) else deadline_s - monotonic()):
                 return await attempt.run()
         except TimeoutError:
             raise DeadlinePassed(f"the deadline of {deadline_s - call.arrival_s:.6f} s passed") from None
@@ -131,7 +132,7 @@ class Attempt:
         while True:
             view = self._dispatcher.view
             view.model(self._call.model)
-            now_s = asyncio.get_running_loop().time()
+            now_s = monotonic()
             group = view.dispatch(self._call.model, now_s, self._gone | self._dispatcher.unreachable())
             if group is None or group.name in self._tried:
                 await self._give_up_or_wait(view)
@@ -145,18 +146,17 @@ class Attempt:
         """A group that is leaving means that a newer placement is on its way: wait for it."""
         if isinstance(self._last, SloUnattainable | OutcomeUnknown):
             raise self._last
-        until_s = asyncio.get_running_loop().time() + UNREACHED_WAIT_S
+        until_s = monotonic() + UNREACHED_WAIT_S
         while self._dispatcher.view is view:
-            if asyncio.get_running_loop().time() > until_s:
+            if monotonic() > until_s:
                 raise self._last
             await asyncio.sleep(PLACEMENT_WAIT_S)
         self._tried.clear()
 
     async def _ask(self, view: PlacementView, group: GroupView) -> Reply | None:
         """The group's answer; None if another group may be tried."""
-        loop = asyncio.get_running_loop()
         link = self._dispatcher.link(group.name)
-        now_s = loop.time()
+        now_s = monotonic()
         submit = leader_pb2.Submit(request_id=self._call.request_id, model=self._call.model, inputs=self._call.inputs)
         if not math.isinf(self._deadline_s):
             submit.remaining_s = self._deadline_s - now_s

@@ -1,8 +1,8 @@
 """Infer: parse, dispatch, reply."""
 
-import asyncio
 import math
 import uuid
+from time import monotonic
 from typing import Any
 
 import grpc
@@ -30,7 +30,7 @@ class RouterServicer(router_pb2_grpc.RouterServicer):
         self._num_in_flight = 0
 
     async def Infer(self, request: router_pb2.InferRequest, context: Context) -> router_pb2.InferResponse:
-        arrival_s = asyncio.get_running_loop().time()
+        arrival_s = monotonic()
         call = parse_call(request, arrival_s, context.time_remaining())
         model = call.model if call.model in self._dispatcher.view.deployment.models else ""
         self._enter()
@@ -42,7 +42,7 @@ class RouterServicer(router_pb2_grpc.RouterServicer):
         finally:
             self._num_in_flight -= 1
         REQUESTS.labels(model, "served").inc()
-        LATENCY.labels(model).observe(asyncio.get_running_loop().time() - arrival_s)
+        LATENCY.labels(model).observe(monotonic() - arrival_s)
         return router_pb2.InferResponse(
             request_id=call.request_id,
             outputs=reply.served.outputs,

@@ -5,7 +5,7 @@ from services.worker.leader.flight import Flight
 
 
 class StageClocks:
-    """When each stage will be free of all that was admitted, in loop seconds.
+    """When each stage will be free of all that was admitted, in monotonic seconds.
 
     `flights` are kept in admission order, which is the order in which every stage takes them.
     """

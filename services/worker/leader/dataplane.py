@@ -3,6 +3,7 @@
 import asyncio
 import math
 from collections.abc import AsyncIterator, Mapping
+from time import monotonic
 from typing import Any
 
 import grpc
@@ -66,7 +67,7 @@ class LeaderServicer(leader_pb2_grpc.LeaderServicer):
 
     def queue_state(self, leader: GroupLeader) -> leader_pb2.QueueState:
         """The leader's view as of now."""
-        now_s = asyncio.get_running_loop().time()
+        now_s = monotonic()
         return leader_pb2.QueueState(
             group=leader.name,
             free_in_s=[clock - now_s for clock in leader.clocks.free_at(now_s)],

@@ -6,13 +6,14 @@ timers of the host do not add up. Outputs are the inputs.
 
 import asyncio
 from dataclasses import dataclass
+from time import monotonic
 
 from services.worker.leader.executor import Replica, Tensors
 
 
 @dataclass(frozen=True, slots=True)
 class Emulation:
-    """A request on its way: when the last stage (or the client) let go of it, in loop seconds."""
+    """A request on its way: when the last stage (or the client) let go of it, in monotonic seconds."""
 
     tensors: Tensors
     ready_s: float
@@ -32,12 +33,12 @@ class EmulatedExecutor:
         del self._latency_s[model]
 
     def prepare(self, model: str, inputs: Tensors) -> Emulation:
-        return Emulation(inputs, asyncio.get_running_loop().time())
+        return Emulation(inputs, monotonic())
 
     async def run_stage(self, model: str, stage: int, activation: Emulation) -> Emulation:
         end_s = max(activation.ready_s, self._free_at[stage]) + self._latency_s[model][stage]
         self._free_at[stage] = end_s
-        await asyncio.sleep(end_s - asyncio.get_running_loop().time())
+        await asyncio.sleep(end_s - monotonic())
         return Emulation(activation.tensors, end_s)
 
     def collect(self, model: str, activation: Emulation) -> Tensors:

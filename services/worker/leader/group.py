@@ -5,6 +5,7 @@ First come, first served (AlpaServe, section 4.3). The loop that owns it is its 
 
 import asyncio
 from contextlib import AsyncExitStack
+from time import monotonic
 
 import structlog
 
@@ -97,7 +98,7 @@ class GroupLeader:
             activation = self._executor.prepare(model, inputs)
         except InvalidInput as error:
             return Failed(Failure.INVALID_INPUT, str(error))
-        now_s = asyncio.get_running_loop().time()
+        now_s = monotonic()
         end_s = schedule.last_stage_end(
             now_s, self.clocks.free_at(now_s), replica.stage_latency_s, 0, self.clocks.num_stages
         )
@@ -112,10 +113,9 @@ class GroupLeader:
         return flight
 
     async def _run_stage(self, stage: int) -> None:
-        loop = asyncio.get_running_loop()
         while True:
             flight = await self._waiting[stage].get()
-            began_s = loop.time()
+            began_s = monotonic()
             if not flight.is_wanted or began_s > flight.deadline_s:
                 self._end(flight, Failed(Failure.DEADLINE_PASSED, "the deadline passed while waiting", stage > 0))
                 continue
@@ -124,11 +124,11 @@ class GroupLeader:
                 activation = await self._executor.run_stage(flight.replica.model.name, stage, flight.activation)
             except Exception:
                 log.exception("stage_failed", group=self.name, stage=stage, model=flight.replica.model.name)
-                self.clocks.stage_ended(flight, loop.time())
+                self.clocks.stage_ended(flight, monotonic())
                 self._end(flight, Failed(Failure.INTERNAL, "internal error", True))
                 continue
             flight.activation = activation
-            now_s = loop.time()
+            now_s = monotonic()
             flight.execution_time_s += now_s - began_s
             self.clocks.stage_ended(flight, now_s)
             self.num_events += 1
@@ -138,7 +138,7 @@ class GroupLeader:
         if flight.stage < self.clocks.num_stages:
             self._waiting[flight.stage].put_nowait(flight)
             return
-        actual_s = asyncio.get_running_loop().time() - flight.arrival_s
+        actual_s = monotonic() - flight.arrival_s
         outputs = self._executor.collect(flight.replica.model.name, flight.activation)
         queue_time_s = max(0.0, actual_s - flight.execution_time_s)
         self._end(flight, Served(outputs, queue_time_s, flight.execution_time_s, flight.predicted_s, actual_s))

@@ -6,6 +6,7 @@ Its class is run as a Ray actor; the worker is its only caller.
 import asyncio
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
+from time import monotonic
 
 import structlog
 from alpaserve.v1 import leader_pb2, leader_pb2_grpc
@@ -93,11 +94,10 @@ class LeaderProcess:
 
     async def load(self, group: str, replica: Replica) -> float:
         """Load a replica; returns the seconds it took. Raises: InvalidPlacement, InvalidModel."""
-        loop = asyncio.get_running_loop()
-        began_s = loop.time()
+        began_s = monotonic()
         await self._leader(group).load(replica)
-        log.info("model_loaded", group=group, model=replica.model.name, load_time_s=loop.time() - began_s)
-        return loop.time() - began_s
+        log.info("model_loaded", group=group, model=replica.model.name, load_time_s=monotonic() - began_s)
+        return monotonic() - began_s
 
     async def unload(self, group: str, model: str) -> None:
         await self._leader(group).unload(model)
@@ -129,9 +129,8 @@ class LeaderProcess:
         return JaxExecutor(config, self._settings.cache_dir)
 
     async def _publish(self, queues: QueueStore) -> None:
-        loop = asyncio.get_running_loop()
         async for _ in repeating(PUBLISH_EVERY_S):
-            now_s = loop.time()
+            now_s = monotonic()
             due = [
                 group
                 for group in self._groups.values()

