@@ -6,6 +6,7 @@ The tables are built once; a placement then becomes the simulator's flat arrays 
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,8 @@ from services.core.placement import Placement, check_placement
 from services.core.profile import ParallelConfig, Profiles
 from services.core.spec import Spec
 from services.core.workload import Workload
+
+_ScalarT = TypeVar("_ScalarT", bound=np.generic)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,8 +124,15 @@ def _posed(spec: Spec, profiles: Profiles, workload: Workload) -> Problem:
         spec=spec,
         profiles=profiles,
         workload=workload,
-        requests=Requests(workload.arrival_s, workload.model, slo_s),
+        requests=Requests(
+            _plain(workload.arrival_s, np.float64), _plain(workload.model, np.int32), _plain(slo_s, np.float64)
+        ),
         model_slo_s=model_slo_s,
         profile_names=profile_names,
         profile_row=np.array([row_of[model.profile] for model in spec.models], dtype=np.int32),
     )
+
+
+def _plain(column: NDArray[Any], dtype: type[_ScalarT]) -> NDArray[_ScalarT]:
+    """Writable and contiguous: the simulator would be compiled again for anything else."""
+    return np.require(column, dtype=dtype, requirements=["C", "W"])

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from services.core.errors import InvalidProfile, UnknownProfile
 
@@ -151,6 +151,14 @@ class Profiles(Mapping[str, ModelProfile]):
 
     def __len__(self) -> int:
         return len(self.models)
+
+    def within(self, num_devices: int) -> "Profiles":
+        """The same without the configs that need more devices."""
+        models = {
+            name: replace(model, stages=tuple(s for s in model.stages if s.config.num_devices <= num_devices))
+            for name, model in self.models.items()
+        }
+        return replace(self, models=models)
 
     def stage_latency_s(self, name: str, config: ParallelConfig, batch_size: int = 1) -> tuple[float, ...]:
         """What a request costs in every stage, the factor included."""

@@ -4,7 +4,8 @@ Each function is rebuilt with globals in which its callees are the compiled ones
 router and worker interpret is the text that runs here.
 """
 
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
@@ -45,7 +46,11 @@ Serve = Callable[[int, Requests, Layout, Clocks, Tally, Fates], None]
 
 @cache
 def compiled_serve() -> Serve:
-    """`kernel.serve`, compiled; releases the GIL. No fast-math: bit for bit what Python computes."""
+    """`kernel.serve`, compiled; releases the GIL. No fast-math: bit for bit what Python computes.
+
+    Numba keeps the machine code on disk under a name that holds the fingerprint of everything
+    compiled, because it would itself look for changes in the file of `serve` only.
+    """
     import numba
 
     compiled: dict[str, Any] = {}
@@ -53,11 +58,30 @@ def compiled_serve() -> Serve:
         rebuilt = FunctionType(function.__code__, function.__globals__ | compiled, function.__name__)
         # Nothing here owns an array, and counting references to views costs two thirds of the time.
         options: dict[str, Any] = {"nogil": True, "_nrt": False}
-        if function is not kernel.serve:
+        if function is kernel.serve:
+            rebuilt.__qualname__ = f"serve_{fingerprint(_COMPILED)}"
+            options["cache"] = True
+        else:
             options["inline"] = "always"
         compiled[function.__name__] = numba.njit(**options)(rebuilt)
     serve: Serve = compiled["serve"]
     return serve
+
+
+def warm_up(problem: Problem) -> None:
+    """Compile now, so that the first simulation takes no longer than the others."""
+    nothing = np.zeros((problem.num_models, 0), dtype=np.bool_)
+    simulate_counts(problem, problem.layout(problem.lanes(()), nothing), schedule.EARLIEST_FREE)
+
+
+def fingerprint(functions: Sequence[Any]) -> str:
+    """Changes whenever the bytecode of any function does, or a constant that one of them reads."""
+    parts = []
+    for function in functions:
+        code, names = function.__code__, function.__globals__
+        constants = {name: names[name] for name in code.co_names if isinstance(names.get(name), int | float | str)}
+        parts.append(repr((code.co_code, code.co_consts, code.co_names, code.co_varnames, constants)))
+    return hashlib.sha256("".join(parts).encode()).hexdigest()[:16]
 
 
 def serve_once(num_requests: int) -> Serve:

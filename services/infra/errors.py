@@ -12,6 +12,7 @@ import structlog
 from google.protobuf import any_pb2, duration_pb2
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from services.core import errors
 
@@ -83,7 +84,7 @@ async def end_call(context: grpc.aio.ServicerContext[Any, Any], method: str, err
     """End the call as the error asks; what nobody foresaw is logged and told as INTERNAL."""
     if isinstance(error, errors.AlpaServeError):
         await abort(context, error)
-    if isinstance(error, RedisConnectionError):
+    if isinstance(error, RedisConnectionError | RedisTimeoutError):
         await abort(context, errors.StoreUnavailable("the shared store cannot be reached"))
     log.error("call_failed", method=method, exc_info=error)
     await context.abort(grpc.StatusCode.INTERNAL, "internal error")

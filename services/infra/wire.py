@@ -82,8 +82,6 @@ def model_message(model: RegisteredModel) -> model_pb2.Model:
 
 def to_placement(message: placement_pb2.Placement) -> Placement:
     """Raises: InvalidPlacement, naming the offending value."""
-    if not message.groups:
-        raise InvalidPlacement("a placement needs at least one group")
     groups = []
     for index, group in enumerate(message.groups):
         if not (group.config.inter_op and group.config.intra_op):

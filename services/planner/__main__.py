@@ -22,6 +22,7 @@ from services.planner.settings import PlannerSettings
 from services.planner.status import StatusReader
 from services.planner.stewardship import Stewardship
 from services.planner.transitions import Transitions
+from services.planner.workloads import WorkloadSource
 
 
 async def serve(settings: PlannerSettings) -> None:
@@ -32,7 +33,8 @@ async def serve(settings: PlannerSettings) -> None:
     catalog = Catalog(ModelStore(redis), ProfileStore(redis), placements)
     transitions = Transitions(placements, members, Workers(stubs, settings.step_timeout_s))
     stewardship = Stewardship(placements, members, catalog, transitions)
-    planning = Planning(settings, catalog, stewardship, placements, arrivals)
+    workloads = WorkloadSource(arrivals, settings.live_window_s)
+    planning = Planning(settings, catalog, stewardship, placements, workloads)
     status = StatusReader(placements, members, QueueStore(redis), arrivals)
     servicer = PlannerServicer(planning, stewardship, placements, catalog, status)
     server = Server(settings)

@@ -11,7 +11,14 @@ import structlog
 from alpaserve.v1 import worker_pb2
 
 from services.core.deployment import DeployedGroup, DeployedModel
-from services.core.errors import AlpaServeError, DoesNotFit, GroupUnavailable, InvalidModel, UnknownModel
+from services.core.errors import (
+    AlpaServeError,
+    DoesNotFit,
+    GroupUnavailable,
+    InvalidModel,
+    InvalidPlacement,
+    UnknownModel,
+)
 from services.core.model import RegisteredModel
 from services.core.placement import Group, Placement, check_placement
 from services.core.profile import ParallelConfig, Profiles
@@ -40,6 +47,8 @@ class Target:
 
     def check(self) -> None:
         """Raises: InvalidPlacement, UnknownModel, UnknownProfile, DoesNotFit, InvalidModel."""
+        if not self.placement.groups:
+            raise InvalidPlacement("a placement needs at least one group")
         held = {model for group in self.placement.groups for model in group.models}
         for name in held:
             if name not in self.models:

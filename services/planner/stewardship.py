@@ -1,5 +1,6 @@
 """Keeps the running placement what it should be: applies plans, and mends what broke."""
 
+import asyncio
 from dataclasses import dataclass
 
 import structlog
@@ -70,9 +71,12 @@ class Stewardship:
         return change_of(target, await self._placements.current())
 
     async def apply(self, placement: Placement, policy: str, expected_version: int | None) -> Applied:
-        """Make a placement the running one. Raises: what `Transitions.apply` raises."""
+        """Make a placement the running one. Raises: what `Transitions.apply` raises.
+
+        A caller that goes away does not stop a transition half-way.
+        """
         target = await self.target(placement, policy)
-        done = await self._transitions.apply(target, expected_version)
+        done = await asyncio.shield(self._transitions.apply(target, expected_version))
         return Applied(done.deployment, change(done.transition, target), done.transition_s)
 
     async def mend(self, every_s: float) -> None:

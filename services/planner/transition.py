@@ -1,7 +1,8 @@
 """From what runs to what shall run: which groups stay, what is loaded and unloaded, and in which order.
 
-Pure data. Loads come before the switch where memory allows; otherwise as few replicas as possible
-go first, those of models that stay reachable elsewhere before others.
+Pure data. A transition is a row of phases, each of which loads, then switches routing, then drains
+and unloads. What fits is loaded before anything goes; where memory is tight, replicas whose model
+stays reachable elsewhere make room first, and only then the last ones of a model.
 """
 
 from collections import Counter
@@ -13,6 +14,7 @@ from services.core.placement import Placement
 from services.core.profile import ParallelConfig
 
 HeaviestStage = Callable[[str, ParallelConfig], int]
+Load = tuple[int, str]
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -24,22 +26,31 @@ class ReplicaRef:
 
 
 @dataclass(frozen=True, slots=True)
+class Phase:
+    """Load (target index, model) pairs, switch routing, then unload."""
+
+    loads: tuple[Load, ...]
+    unloads: tuple[ReplicaRef, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Transition:
     """What changes. `kept` pairs each target index with the running group of the same shape;
-    `loads` pairs a target index with a model; `early` are the replicas that must go before the
-    loads fit; `interrupted` are the models that no group holds meanwhile."""
+    `interrupted` are the models of both placements that no group holds for a while."""
 
     kept: Mapping[int, DeployedGroup]
     formed: tuple[int, ...]
     dissolved: tuple[DeployedGroup, ...]
-    loads: tuple[tuple[int, str], ...]
-    unloads: tuple[ReplicaRef, ...]
-    early: frozenset[ReplicaRef]
+    phases: tuple[Phase, ...]
     interrupted: tuple[str, ...]
 
     @property
-    def is_empty(self) -> bool:
-        return not (self.formed or self.dissolved or self.loads or self.unloads)
+    def loads(self) -> tuple[Load, ...]:
+        return tuple(load for phase in self.phases for load in phase.loads)
+
+    @property
+    def unloads(self) -> tuple[ReplicaRef, ...]:
+        return tuple(ref for phase in self.phases for ref in phase.unloads)
 
 
 def plan_transition(running: Deployment, target: Placement, heaviest: HeaviestStage, memory_bytes: int) -> Transition:
@@ -50,31 +61,15 @@ def plan_transition(running: Deployment, target: Placement, heaviest: HeaviestSt
         for index, group in enumerate(target.groups)
         if (group.config, group.devices) in by_shape
     }
-    formed = tuple(index for index in range(len(target.groups)) if index not in kept)
     names = {group.name for group in kept.values()}
-    dissolved = tuple(group for group in running.groups if group.name not in names)
-    loads = tuple(
-        (index, model)
-        for index, group in enumerate(target.groups)
-        for model in group.models
-        if index not in kept or model not in kept[index].replicas
+    phasing = Phasing(running, target, kept, DeviceLoad(heaviest, memory_bytes))
+    return Transition(
+        kept=kept,
+        formed=tuple(index for index in range(len(target.groups)) if index not in kept),
+        dissolved=tuple(group for group in running.groups if group.name not in names),
+        phases=tuple(phasing.phases()),
+        interrupted=tuple(sorted(phasing.interrupted)),
     )
-    unloads = tuple(removed_replicas(kept, dissolved, target))
-    early = early_unloads(running, target, loads, unloads, DeviceLoad(heaviest, memory_bytes))
-    return Transition(kept, formed, dissolved, loads, unloads, early, interrupted_models(running, target, early))
-
-
-def removed_replicas(
-    kept: Mapping[int, DeployedGroup], dissolved: tuple[DeployedGroup, ...], target: Placement
-) -> list[ReplicaRef]:
-    removed = [
-        ReplicaRef(group.name, model)
-        for index, group in kept.items()
-        for model in group.replicas
-        if model not in target.groups[index].models
-    ]
-    removed += [ReplicaRef(group.name, model) for group in dissolved for model in group.replicas]
-    return sorted(removed)
 
 
 class DeviceLoad:
@@ -89,44 +84,89 @@ class DeviceLoad:
         for device in devices:
             self._used[device] += sign * self._heaviest(model, config)
 
-    def relief(self, model: str, group: DeployedGroup) -> int:
-        """Bytes that a device holds too much of and that go with this replica."""
-        over = [device for device in group.devices if self._used[device] > self._memory_bytes]
-        return len(over) * self._heaviest(model, group.config)
+    def fits(self, model: str, config: ParallelConfig, devices: Iterable[int]) -> bool:
+        return not self.tight(model, config, devices)
+
+    def tight(self, model: str, config: ParallelConfig, devices: Iterable[int]) -> set[int]:
+        """The devices that have no room for the model."""
+        needed = self._heaviest(model, config)
+        return {device for device in devices if self._used[device] + needed > self._memory_bytes}
 
 
-def early_unloads(
-    running: Deployment,
-    target: Placement,
-    loads: tuple[tuple[int, str], ...],
-    unloads: tuple[ReplicaRef, ...],
-    load: DeviceLoad,
-) -> frozenset[ReplicaRef]:
-    """The replicas that must go before the loads fit."""
-    groups = {group.name: group for group in running.groups}
-    for group in running.groups:
-        for model in group.replicas:
-            load.add(model, group.config, group.devices)
-    for index, model in loads:
-        load.add(model, target.groups[index].config, target.groups[index].devices)
-    replicas = Counter(model for group in running.groups for model in group.replicas)
-    waiting = set(unloads)
-    while True:
-        relief = {ref: load.relief(ref.model, groups[ref.group]) for ref in waiting}
-        candidates = [(replicas[ref.model] == 1, -relieved, ref) for ref, relieved in relief.items() if relieved]
-        if not candidates:
-            return frozenset(unloads) - waiting
-        *_, chosen = min(candidates)
-        waiting.remove(chosen)
-        replicas[chosen.model] -= 1
-        load.add(chosen.model, groups[chosen.group].config, groups[chosen.group].devices, sign=-1)
+class Phasing:
+    """Orders a transition's loads and unloads."""
 
+    def __init__(
+        self, running: Deployment, target: Placement, kept: Mapping[int, DeployedGroup], load: DeviceLoad
+    ) -> None:
+        self._target = target
+        self._load = load
+        self._groups = {group.name: group for group in running.groups}
+        self._staying = {group.name: set(target.groups[index].models) for index, group in kept.items()}
+        self._replicas = Counter(model for group in running.groups for model in group.replicas)
+        self._wanted = {model for group in target.groups for model in group.models}
+        self._loads = [
+            (index, model)
+            for index, group in enumerate(target.groups)
+            for model in group.models
+            if index not in kept or model not in kept[index].replicas
+        ]
+        self._unloads = sorted(
+            ReplicaRef(group.name, model)
+            for group in running.groups
+            for model in group.replicas
+            if model not in self._staying.get(group.name, set())
+        )
+        self.interrupted: set[str] = set()
+        for group in running.groups:
+            for model in group.replicas:
+                load.add(model, group.config, group.devices)
 
-def interrupted_models(running: Deployment, target: Placement, early: frozenset[ReplicaRef]) -> tuple[str, ...]:
-    """Models of the target that run now and are on no group while the loads go on."""
-    meanwhile = {
-        model for group in running.groups for model in group.replicas if ReplicaRef(group.name, model) not in early
-    }
-    now = {model for group in running.groups for model in group.replicas}
-    wanted = {model for group in target.groups for model in group.models}
-    return tuple(sorted((now & wanted) - meanwhile))
+    def phases(self) -> list[Phase]:
+        """Until nothing is left; the last phase unloads what no load had to wait for."""
+        phases = []
+        while self._loads:
+            loads = self._take_fitting()
+            unloads = self._make_room(self._loads[0]) if self._loads else self._rest()
+            phases.append(Phase(tuple(loads), tuple(unloads)))
+        if self._unloads:
+            phases.append(Phase((), tuple(self._rest())))
+        return phases
+
+    def _take_fitting(self) -> list[Load]:
+        taken = []
+        for index, model in list(self._loads):
+            group = self._target.groups[index]
+            if self._load.fits(model, group.config, group.devices):
+                self._load.add(model, group.config, group.devices)
+                self._replicas[model] += 1
+                self._loads.remove((index, model))
+                taken.append((index, model))
+        return taken
+
+    def _make_room(self, blocked: Load) -> list[ReplicaRef]:
+        """Unload until the blocked model fits, last replicas of a model after others."""
+        index, model = blocked
+        group = self._target.groups[index]
+        gone = []
+        while tight := self._load.tight(model, group.config, group.devices):
+            candidates = [ref for ref in self._unloads if tight.intersection(self._groups[ref.group].devices)]
+            gone.append(self._unload(min(candidates, key=self._loss)))
+        return gone
+
+    def _rest(self) -> list[ReplicaRef]:
+        return [self._unload(ref) for ref in list(self._unloads)]
+
+    def _loss(self, ref: ReplicaRef) -> tuple[bool, int, ReplicaRef]:
+        """What goes with a replica: its model, if the target wants it and nobody else holds it."""
+        is_last = self._replicas[ref.model] == 1 and ref.model in self._wanted
+        return is_last, -self._replicas[ref.model], ref
+
+    def _unload(self, ref: ReplicaRef) -> ReplicaRef:
+        group = self._groups[ref.group]
+        self._load.add(ref.model, group.config, group.devices, sign=-1)
+        self._replicas[ref.model] -= 1
+        self._unloads.remove(ref)
+        if not self._replicas[ref.model] and ref.model in self._wanted:
+            self.interrupted.add(ref.model)
+        return ref

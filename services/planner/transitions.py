@@ -5,7 +5,6 @@ cut off is put right by the next one.
 """
 
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import structlog
@@ -15,7 +14,8 @@ from services.core.errors import GroupUnavailable, VersionConflict
 from services.infra.store.members import MemberStore, WorkerRecord
 from services.infra.store.placements import PlacementStore
 from services.planner.changes import Target, Workers, routers_follow
-from services.planner.transition import ReplicaRef, Transition, plan_transition
+from services.planner.transition import Phase, Transition, plan_transition
+from services.planner.underway import Underway
 
 log = structlog.get_logger()
 
@@ -100,74 +100,43 @@ class Steps:
         self._by_name = {worker.name: worker for worker in target.cluster.workers}
 
     async def carry_out(self, current: Deployment, running: Deployment, transition: Transition) -> Deployment:
-        version = current.version
-        if transition.early:
-            meanwhile = without(running, transition.early)
-            version = (await self._publish(meanwhile, version)).version
-            await self._unload(running, transition.early)
-        groups = await self._form_and_load(transition)
-        deployment = await self._publish(self._deployment(groups), version)
-        await self._unload(running, set(transition.unloads) - transition.early)
-        for group in transition.dissolved:
-            await self._workers.dissolve(self._by_name[group.worker], group.name)
+        """Phase by phase: load, switch, drain and unload. What was formed for a failed first phase is
+        dissolved again; after a later one, the placement of the last switch runs on."""
+        state = Underway(running, transition, self._target)
+        deployment = replace(running, version=current.version)
+        for number, phase in enumerate(transition.phases or (Phase((), ()),)):
+            is_last = number + 1 >= len(transition.phases)
+            try:
+                await self._load(state, phase)
+            except Exception:
+                await self._dissolve(state.unpublished())
+                raise
+            state.removed.update(phase.unloads)
+            deployment = await self._publish(state.deployment(is_last), deployment.version)
+            state.note_published()
+            for ref in phase.unloads:
+                await self._workers.unload(self._by_name[state.worker_of(ref)], ref.group, ref.model)
+        await self._dissolve(list(transition.dissolved))
         return deployment
+
+    async def _load(self, state: "Underway", phase: Phase) -> None:
+        for index, model in phase.loads:
+            wanted = self._target.placement.groups[index]
+            worker = self._target.cluster.worker_of(wanted)
+            if index not in state.groups:
+                name = await self._placements.new_group_name()
+                state.groups[index] = await self._workers.form(worker, name, wanted)
+            await self._workers.load(worker, state.groups[index], model, self._target)
+            state.loaded.add((index, model))
 
     async def _publish(self, deployment: Deployment, version: int) -> Deployment:
         published = await self._placements.publish(replace(deployment, version=version, created_at_s=time.time()))
         await routers_follow(self._members, published.version)
         return published
 
-    async def _unload(self, running: Deployment, replicas: set[ReplicaRef] | frozenset[ReplicaRef]) -> None:
-        workers = {group.name: self._by_name[group.worker] for group in running.groups}
-        for replica in sorted(replicas):
-            await self._workers.unload(workers[replica.group], replica.group, replica.model)
-
-    async def _form_and_load(self, transition: Transition) -> dict[int, DeployedGroup]:
-        """The target's groups by index; what was formed is dissolved again if a step fails."""
-        groups = dict(transition.kept)
-        formed: list[DeployedGroup] = []
-        try:
-            for index in transition.formed:
-                group = self._target.placement.groups[index]
-                worker = self._target.cluster.worker_of(group)
-                groups[index] = await self._workers.form(worker, await self._placements.new_group_name(), group)
-                formed.append(groups[index])
-            for index, model in transition.loads:
-                worker = self._by_name[groups[index].worker]
-                await self._workers.load(worker, groups[index], model, self._target)
-        except Exception:
-            await self._dissolve_again(formed)
-            raise
-        return groups
-
-    async def _dissolve_again(self, formed: list[DeployedGroup]) -> None:
-        for group in formed:
+    async def _dissolve(self, groups: list[DeployedGroup]) -> None:
+        for group in groups:
             try:
                 await self._workers.dissolve(self._by_name[group.worker], group.name)
             except GroupUnavailable as error:
                 log.warning("group_left_behind", group=group.name, error=str(error))
-
-    def _deployment(self, groups: Mapping[int, DeployedGroup]) -> Deployment:
-        target = self._target
-        deployed = []
-        for index, wanted in enumerate(target.placement.groups):
-            replicas = {model: target.latency_s(model, wanted.config) for model in wanted.models}
-            deployed.append(replace(groups[index], replicas=replicas))
-        return Deployment(
-            groups=tuple(deployed),
-            models=target.deployed_models(),
-            request_overhead_s=target.profiles.request_overhead_s,
-            dispatch=target.placement.dispatch,
-            policy=target.policy,
-        )
-
-
-def without(deployment: Deployment, replicas: frozenset[ReplicaRef]) -> Deployment:
-    """The same deployment with those replicas gone."""
-    groups = []
-    for group in deployment.groups:
-        kept = {
-            model: latency for model, latency in group.replicas.items() if ReplicaRef(group.name, model) not in replicas
-        }
-        groups.append(replace(group, replicas=kept))
-    return replace(deployment, groups=tuple(groups))

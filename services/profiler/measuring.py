@@ -53,6 +53,9 @@ class Measuring:
         for config in configs:
             if config.num_devices > self._settings.num_devices:
                 raise InvalidArgument(f"config {config} needs more than the {self._settings.num_devices} devices here")
+        for batch_size in order.batch_sizes:
+            if batch_size < 1:
+                raise InvalidArgument(f"batch sizes must be at least 1, got {batch_size}")
         async with self._turn:
             bench = await asyncio.to_thread(self._start_bench)
             try:

@@ -65,6 +65,6 @@ def read_profiles(request: profiler_pb2.ImportProfileRequest) -> Profiles:
         raise InvalidArgument("content is empty")
     try:
         document = json.loads(request.profiles_json)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidProfile(f"the profile is not JSON: {error}") from None
     return parse_profiles(document)

@@ -29,7 +29,10 @@ async def follow_placements(
     """Serve under every new placement, and say so at once: the planner waits for it."""
     async for deployment in placements.watch():
         await dispatcher.follow(deployment)
-        await members.announce_router(name, deployment.version)
+        try:
+            await members.announce_router(name, deployment.version)
+        except OUTAGES as error:
+            log.warning("router_not_announced", error=str(error))
 
 
 async def follow_queues(dispatcher: Dispatcher, queues: QueueStore) -> None:
@@ -68,8 +71,8 @@ async def serve(settings: RouterSettings) -> None:
         report_arrivals(dispatcher, ArrivalStore(redis), members, name),
     ):
         await stopping.wait()
-        await members.withdraw_router(name)
         await server.drain()
+    await members.withdraw_router(name)
     await server.stop()
     await dispatcher.close()
     await redis.aclose()

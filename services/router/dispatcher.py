@@ -152,6 +152,7 @@ class Attempt:
                 raise self._last
             await asyncio.sleep(PLACEMENT_WAIT_S)
         self._tried.clear()
+        self._gone.clear()
 
     async def _ask(self, view: PlacementView, group: GroupView) -> Reply | None:
         """The group's answer; None if another group may be tried."""
@@ -160,14 +161,15 @@ class Attempt:
         submit = leader_pb2.Submit(request_id=self._call.request_id, model=self._call.model, inputs=self._call.inputs)
         if not math.isinf(self._deadline_s):
             submit.remaining_s = self._deadline_s - now_s
-        view.sent(group, self._call.model, link.next_sequence(), now_s)
+        sequence = link.next_sequence()
+        view.sent(group, self._call.model, sequence, now_s)
         try:
             response: Any = await link.submit(submit)
         except GroupUnavailable as error:
             self._went_away(group, error)
             return None
         finally:
-            view.ended(group)
+            view.ended(group, sequence)
         if isinstance(response, leader_pb2.Served):
             predicted_s = now_s - self._call.arrival_s + response.predicted_s
             return Reply(response, view.deployment.version, group.name, predicted_s)

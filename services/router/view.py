@@ -4,7 +4,6 @@ The leaders own the truth. Between their reports a router counts its own request
 does not all go to the group that was free a moment ago.
 """
 
-from collections import deque
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
@@ -25,11 +24,12 @@ class Report:
 
 @dataclass(slots=True)
 class GroupView:
-    """What was sent to a group and is not in its last report yet."""
+    """The models of what was sent to a group, by sequence, as long as it is unanswered and not in
+    the group's last report."""
 
     name: str
     index: int
-    sent: deque[tuple[int, str]] = field(default_factory=deque)
+    sent: dict[int, str] = field(default_factory=dict)
 
 
 class PlacementView:
@@ -92,11 +92,12 @@ class PlacementView:
 
     def sent(self, group: GroupView, model: str, sequence: int, now_s: float) -> None:
         """Count a request of our own."""
-        group.sent.append((sequence, model))
+        group.sent[sequence] = model
         self._commit(group, model, now_s)
 
-    def ended(self, group: GroupView) -> None:
+    def ended(self, group: GroupView, sequence: int) -> None:
         """A request of ours left the group."""
+        group.sent.pop(sequence, None)
         self._num_in_flight[group.index] = max(0, self._num_in_flight[group.index] - 1)
 
     def report(self, name: str, report: Report, now_s: float) -> None:
@@ -109,9 +110,9 @@ class PlacementView:
             return
         self._free_at[begin:end] = [now_s + free_in_s for free_in_s in report.free_in_s]
         self._num_in_flight[group.index] = report.num_in_flight
-        while group.sent and group.sent[0][0] <= report.num_received:
-            group.sent.popleft()
-        for _, model in group.sent:
+        for sequence in [sequence for sequence in group.sent if sequence <= report.num_received]:
+            del group.sent[sequence]
+        for model in group.sent.values():
             self._commit(group, model, now_s)
 
     def inherit(self, older: "PlacementView", now_s: float) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import structlog
 
-from services.core.errors import AlpaServeError, InvalidPlacement
+from services.core.errors import InvalidPlacement
 from services.core.profile import ParallelConfig
 from services.infra.background import repeating
 from services.infra.ray_cluster import answer
@@ -76,7 +76,7 @@ class HostedGroups:
             self._memory.take(name, model, group.local_devices, replica.heaviest_stage_bytes)
             try:
                 seconds = await answer(group.actor.load.remote(name, replica))
-            except AlpaServeError:
+            except Exception:
                 if model not in group.replicas:
                     self._memory.give_back(name, model)
                 raise

@@ -1,11 +1,13 @@
 """Who is alive: workers with their devices, and routers with the placement version they serve."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 from pydantic import TypeAdapter
 from redis.asyncio import Redis
 
 from services.infra.store import keys
+from services.infra.store.connection import OUTAGES
 
 HEARTBEAT_S = 1.0
 EXPIRY_MS = 3_000
@@ -58,7 +60,7 @@ class MemberStore:
             await pipe.execute()
 
     async def withdraw_worker(self, name: str) -> None:
-        await self._redis.delete(keys.worker(name))
+        await self._withdraw(keys.worker(name))
 
     async def workers(self) -> list[WorkerRecord]:
         """Those alive, by first device."""
@@ -71,7 +73,7 @@ class MemberStore:
         await self._redis.set(keys.router(name), version, px=EXPIRY_MS)
 
     async def withdraw_router(self, name: str) -> None:
-        await self._redis.delete(keys.router(name))
+        await self._withdraw(keys.router(name))
 
     async def router_versions(self) -> dict[str, int]:
         """The placement version that each live router serves."""
@@ -82,3 +84,8 @@ class MemberStore:
             for name, version in zip(names, versions, strict=True)
             if version is not None
         }
+
+    async def _withdraw(self, key: str) -> None:
+        """What cannot be withdrawn now expires."""
+        with suppress(*OUTAGES):
+            await self._redis.delete(key)

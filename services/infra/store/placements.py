@@ -94,7 +94,10 @@ class PlacementStore:
 
         async def renew() -> None:
             async for _ in repeating(LEASE_S / 3):
-                await lock.reacquire()
+                try:
+                    await lock.reacquire()
+                except LockError:
+                    raise VersionConflict("the right to change the placement was lost") from None
 
         async with background(renew()):
             try:

@@ -40,6 +40,13 @@ def fill_greedily(search: Search, fleet: Fleet, problem: Problem | None = None) 
     return better_published(best, last)
 
 
+def fill_by_estimate(search: Search, fleet: Fleet) -> Evaluation:
+    """Place each requested model once, most requested first, on the group with the fewest requests
+    so far; one simulation."""
+    with search.capped(0.0):
+        return fill_greedily(search, fleet)
+
+
 def next_replica(
     fleet: Fleet, replicas: Replicas, unserved: NDArray[np.int64], group_requests: NDArray[np.int64]
 ) -> tuple[int, int] | None:

@@ -16,11 +16,11 @@ _COLD_REQUESTS = 0.2
 
 def served_score(state: Evaluation) -> float:
     """Attained requests; fractions of one decide ties: models placed, then latency, then replicas."""
-    num_models, num_groups = state.replicas.shape
+    num_models, num_groups = len(state.replicas), state.fleet.num_groups
     placed = int(state.replicas.any(axis=1).sum()) / num_models
     filled = int(state.replicas.sum()) / max(num_models * num_groups, 1)
     latency = state.mean_latency_s / (1 + state.mean_latency_s)
-    return int(state.counts.attained.sum()) + 0.5 * placed - 0.3 * latency + 0.1 * filled
+    return state.num_attained + 0.5 * placed - 0.3 * latency + 0.1 * filled
 
 
 def anneal(

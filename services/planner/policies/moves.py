@@ -13,6 +13,9 @@ from services.planner.policies.search import Evaluation, Fleet, Replicas, Search
 Change = tuple[Fleet, Replicas]
 Move = Callable[[Search, Evaluation, np.random.Generator], Change | None]
 
+# How often a model with nothing unserved is drawn, in unserved requests.
+_SERVED_WEIGHT = 0.1
+
 
 def insert(search: Search, state: Evaluation, rng: np.random.Generator) -> Change | None:
     """Give a model, most likely one with many unserved requests, to a group; others leave for it.
@@ -21,7 +24,7 @@ def insert(search: Search, state: Evaluation, rng: np.random.Generator) -> Chang
     """
     fleet, replicas = state.fleet, state.replicas.copy()
     unserved = search.problem.workload.num_requests_of - state.counts.attained
-    model = _draw(unserved + 0.1, rng)
+    model = _draw(unserved, rng)
     group = _pick(~replicas[model] & (fleet.weight_bytes[model] <= fleet.memory_bytes), rng)
     if group is None:
         return None
@@ -88,9 +91,9 @@ def _settle(fleet: Fleet, replicas: Replicas, model: int, rng: np.random.Generat
         replicas[model, group] = True
 
 
-def _draw(weight: NDArray[np.float64], rng: np.random.Generator) -> int:
-    """An index, as likely as its weight."""
-    cumulated = np.cumsum(weight)
+def _draw(unserved: NDArray[np.int64], rng: np.random.Generator) -> int:
+    """A model, about as likely as it has unserved requests."""
+    cumulated = np.cumsum(unserved + _SERVED_WEIGHT)
     return int(np.searchsorted(cumulated, rng.random() * cumulated[-1], side="right"))
 
 

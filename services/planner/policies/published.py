@@ -13,39 +13,37 @@ from services.planner.policies.search import Evaluation, Fleet, Search
 
 def plan_published(search: Search) -> Evaluation:
     """The best of one bucket for all models and every split of the devices over latency buckets."""
-    best = best_uniform(search)
-    buckets = latency_buckets(search.problem)
-    if len(buckets) < 2:
-        return best
-    halls = [Hall(search, bucket) for bucket in buckets]
-    for split in device_splits(search.problem, buckets):
-        if not search.may_simulate(reserve=1):
-            break
-        parts = [hall.best(num_devices) for hall, num_devices in zip(halls, split, strict=True)]
-        joined = join(search, parts)
-        if joined is not None:
-            best = better_published(best, joined)
-    return best
-
-
-def best_uniform(search: Search) -> Evaluation:
-    """The best greedy filling over every uniform partition of the cluster."""
     best: Evaluation | None = None
     for fleet in uniform_fleets(search):
         if best is None or search.may_simulate():
             best = better_published(best, fill_greedily(search, fleet))
+    for joined in best_of_buckets(search):
+        best = better_published(best, joined)
     if best is None:
-        nothing = search.fleet(Partition((), ()))
-        best = search.simulate(nothing, nothing.empty())
+        raise AssertionError("a cluster with no partition at all")
     return best
 
 
+def best_of_buckets(search: Search) -> Iterator[Evaluation]:
+    """Every split's best filling, most even load first, while the budget lasts."""
+    buckets = latency_buckets(search.problem)
+    if len(buckets) < 2:
+        return
+    halls = [Hall(search, bucket) for bucket in buckets]
+    for split in device_splits(search.problem, buckets):
+        if not search.may_simulate():
+            return
+        joined = join(search, [hall.best(num_devices) for hall, num_devices in zip(halls, split, strict=True)])
+        if joined is not None:
+            yield joined
+
+
 def uniform_fleets(search: Search) -> Iterator[Fleet]:
-    """A fleet for every config that some model fits."""
+    """A fleet for every config that some model fits; single devices if there is none."""
     cluster = search.problem.spec.cluster
-    for config in candidate_configs(cluster):
-        if search.is_useful(config):
-            yield search.fleet(uniform_partition(cluster, config, search.is_useful))
+    configs = [config for config in candidate_configs(cluster) if search.is_useful(config)]
+    for config in configs or [ParallelConfig(1, 1)]:
+        yield search.fleet(uniform_partition(cluster, config, search.is_useful))
 
 
 class Hall:

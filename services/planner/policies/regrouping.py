@@ -75,7 +75,7 @@ def _settle_all(
     free_bytes = fleet.free_bytes(replicas)[first_new:]
     weight_bytes = fleet.weight_bytes[:, first_new:]
     models = rng.permutation(np.flatnonzero(moved))
-    has_other = replicas.any(axis=1)
+    has_other: NDArray[np.bool_] = np.asarray(replicas.any(axis=1))
     order = sorted(models, key=lambda m: bool(has_other[m]))
     for _ in range(weight_bytes.shape[1]):
         for model in order:

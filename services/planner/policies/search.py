@@ -1,19 +1,19 @@
-"""What a policy works with: fleets of groups to fill, counted simulations, and when to stop.
+"""What a policy works with: fleets of groups to fill, counted simulations, and a budget of them.
 
-The clock lives with the caller, who passes `should_stop`.
+The clock lives with the caller, who tells what share of the time is gone.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from services.core.errors import InvalidArgument
-from services.core.placement import Group, Placement
+from services.core.placement import DEFAULT_DISPATCH, Group, Placement
 from services.core.problem import Lanes, Problem
 from services.core.profile import ParallelConfig
-from services.core.schedule import DISPATCH_RULES
 from services.core.simulator import Counts, simulate_counts
 from services.planner.policies.partition import Partition
 
@@ -45,6 +45,12 @@ class Fleet:
         used = np.where(replicas, self.weight_bytes, 0).sum(axis=0)
         return np.asarray(self.memory_bytes - used, dtype=np.int64)
 
+    def placement(self, replicas: Replicas, names: Sequence[str], dispatch: str) -> Placement:
+        """The groups, holding the models by name."""
+        held = [tuple(names[m] for m in np.flatnonzero(column).tolist()) for column in replicas.T]
+        groups = zip(self.partition.configs, self.partition.devices, held, strict=True)
+        return Placement(tuple(Group(*group) for group in groups), dispatch)
+
     def addable(self, replicas: Replicas) -> Replicas:
         """Which further replicas fit, (num_models, num_groups)."""
         return ~replicas & (self.weight_bytes <= self.free_bytes(replicas))
@@ -60,8 +66,12 @@ class Evaluation:
     num_requests: int
 
     @property
+    def num_attained(self) -> int:
+        return int(self.counts.attained.sum())
+
+    @property
     def attainment(self) -> float:
-        return int(self.counts.attained.sum()) / self.num_requests
+        return self.num_attained / self.num_requests
 
     @property
     def mean_latency_s(self) -> float:
@@ -73,22 +83,14 @@ class Evaluation:
         """Attainment − mean latency / 10⁴ + replicas / 10⁶."""
         return self.attainment - self.mean_latency_s / 1e4 + int(self.replicas.sum()) / 1e6
 
-    def placement(self, names: tuple[str, ...], dispatch: str) -> Placement:
-        """The groups with the names of their models."""
-        partition = self.fleet.partition
-        groups = (
-            Group(config, devices, tuple(names[m] for m in np.flatnonzero(self.replicas[:, g])))
-            for g, (config, devices) in enumerate(zip(partition.configs, partition.devices, strict=True))
-        )
-        return Placement(tuple(groups), dispatch)
-
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How far a search may go. Without limits a policy stops by itself."""
+    """How far a search may go; without limits a policy stops by itself. `share_of_time` tells what
+    share of its time the search has had, 1 when it must end."""
 
     max_simulations: int | None = None
-    should_stop: Callable[[], bool] | None = None
+    share_of_time: Callable[[], float] | None = None
 
     def __post_init__(self) -> None:
         if self.max_simulations is not None and self.max_simulations < 1:
@@ -105,7 +107,7 @@ class Search:
     def __init__(
         self,
         problem: Problem,
-        dispatch: str = DISPATCH_RULES[0],
+        dispatch: str = DEFAULT_DISPATCH,
         seed: int = 0,
         limits: Limits | None = None,
         on_progress: OnProgress = lambda attainment, num_simulations: None,
@@ -114,28 +116,46 @@ class Search:
         self.dispatch = dispatch
         self.seed = seed
         self.num_simulations = 0
+        self._dispatch_rule = Placement((), dispatch).dispatch_rule
         self._limits = limits or Limits()
         self._on_progress = on_progress
+        self._cap = 1.0
         self._best_attainment = -1.0
         self._memory_bytes = min(problem.spec.cluster.memory_bytes, UNAVAILABLE_BYTES - 1)
         self._weight_of: dict[ParallelConfig, NDArray[np.int64]] = {}
 
     @property
     def is_limited(self) -> bool:
-        """Whether the caller set limits, so that the policy's own default does not hold."""
+        """Whether the caller set limits, so that a policy's own default does not hold."""
         return self._limits != Limits()
+
+    @property
+    def share_spent(self) -> float:
+        """The share of the budget that is gone, 0 without limits."""
+        most, share_of_time = self._limits.max_simulations, self._limits.share_of_time
+        of_simulations = 0.0 if most is None else self.num_simulations / most
+        return max(of_simulations, 0.0 if share_of_time is None else share_of_time())
 
     def may_simulate(self, reserve: int = 0) -> bool:
         """Whether the budget allows one more simulation with `reserve` left after it."""
         most = self._limits.max_simulations
-        within = most is None or self.num_simulations + reserve < most
-        return within and not (self._limits.should_stop and self._limits.should_stop())
+        within = most is None or self.num_simulations + reserve < most * self._cap
+        return within and self.share_spent < self._cap
+
+    @contextmanager
+    def capped(self, share: float) -> Iterator[None]:
+        """Within, the search may spend only up to this share of its budget."""
+        outer, self._cap = self._cap, share
+        try:
+            yield
+        finally:
+            self._cap = outer
 
     def simulate(self, fleet: Fleet, replicas: Replicas, problem: Problem | None = None) -> Evaluation:
         """Count one simulation, of the whole problem or a restriction of it; keeps a copy of `replicas`."""
         posed = problem or self.problem
         layout = posed.layout(fleet.lanes, replicas)
-        counts = simulate_counts(posed, layout, DISPATCH_RULES.index(self.dispatch))
+        counts = simulate_counts(posed, layout, self._dispatch_rule)
         self.num_simulations += 1
         evaluation = Evaluation(fleet, replicas.copy(), counts, self.problem.num_requests)
         if posed is self.problem and evaluation.attainment > self._best_attainment:

@@ -60,7 +60,9 @@ class LeaderServicer(leader_pb2_grpc.LeaderServicer):
             received.pop(first.open.router, None)
 
     def note_received(self, leader: GroupLeader, router: str, sequence: int) -> None:
-        self._received[leader.name][router] = sequence
+        """A router that is behind may still ask a group that is gone."""
+        if leader.name in self._received:
+            self._received[leader.name][router] = sequence
 
     def forget(self, group: str) -> None:
         self._received.pop(group, None)
@@ -123,6 +125,10 @@ class Stream:
             if isinstance(outcome, Served):
                 PREDICTION_ERROR.labels(submit.model).observe(outcome.actual_s - outcome.predicted_s)
             self._outbox.put_nowait(self._response(submit.sequence, outcome))
+        except Exception:
+            log.exception("request_failed", group=self._leader.name, model=submit.model, request_id=submit.request_id)
+            failed = Failed(Failure.INTERNAL, "internal error", started=True)
+            self._outbox.put_nowait(self._response(submit.sequence, failed))
         finally:
             self._running.pop(submit.sequence, None)
 

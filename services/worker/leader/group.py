@@ -123,9 +123,8 @@ class GroupLeader:
             try:
                 activation = await self._executor.run_stage(flight.replica.model.name, stage, flight.activation)
             except Exception:
-                log.exception("stage_failed", group=self.name, stage=stage, model=flight.replica.model.name)
                 self.clocks.stage_ended(flight, monotonic())
-                self._end(flight, Failed(Failure.INTERNAL, "internal error", True))
+                self._break(flight, stage)
                 continue
             flight.activation = activation
             now_s = monotonic()
@@ -139,9 +138,18 @@ class GroupLeader:
             self._waiting[flight.stage].put_nowait(flight)
             return
         actual_s = monotonic() - flight.arrival_s
-        outputs = self._executor.collect(flight.replica.model.name, flight.activation)
+        try:
+            outputs = self._executor.collect(flight.replica.model.name, flight.activation)
+        except Exception:
+            self._break(flight, flight.stage - 1)
+            return
         queue_time_s = max(0.0, actual_s - flight.execution_time_s)
         self._end(flight, Served(outputs, queue_time_s, flight.execution_time_s, flight.predicted_s, actual_s))
+
+    def _break(self, flight: Flight, stage: int) -> None:
+        """A bug ends its own request only."""
+        log.exception("stage_failed", group=self.name, stage=stage, model=flight.replica.model.name)
+        self._end(flight, Failed(Failure.INTERNAL, "internal error", True))
 
     def _end(self, flight: Flight, outcome: Outcome) -> None:
         self.clocks.left(flight)

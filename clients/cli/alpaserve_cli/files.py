@@ -1,0 +1,115 @@
+"""The files that commands read: JSON or YAML by extension, CSV workloads, plain or gzipped.
+
+Everything a file can do wrong ends as one `AlpaServeError` whose message begins with its path.
+"""
+
+import gzip
+import json
+import math
+import re
+import zlib
+from collections.abc import Callable, Hashable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from services.core.documents import parse_placement, parse_profiles, parse_spec
+from services.core.errors import AlpaServeError, InvalidArgument
+from services.core.placement import Placement
+from services.core.profile import Profiles
+from services.core.spec import Spec
+from services.core.workload import Workload, parse_workload
+
+_ParsedT = TypeVar("_ParsedT")
+
+
+def read_spec(path: Path) -> Spec:
+    return _parsed(path, lambda: parse_spec(read_document(path)))
+
+
+def read_profiles(path: Path) -> Profiles:
+    return _parsed(path, lambda: parse_profiles(read_document(path)))
+
+
+def read_placement(path: Path) -> Placement:
+    return _parsed(path, lambda: parse_placement(read_document(path)))
+
+
+def read_workload(path: Path) -> Workload:
+    return _parsed(path, lambda: parse_workload(read_text(path).splitlines(keepends=True)))
+
+
+def read_text(path: Path) -> str:
+    """The text of a UTF-8 file, unpacked if its name ends in .gz. Raises: InvalidArgument."""
+    try:
+        raw = path.read_bytes()
+        if path.suffix == ".gz":
+            raw = gzip.decompress(raw)
+        return raw.decode("utf-8-sig")
+    except OSError as error:
+        raise InvalidArgument(error.strerror or str(error)) from None
+    except (EOFError, zlib.error) as error:
+        raise InvalidArgument(f"not a whole gzip file: {error}") from None
+    except UnicodeDecodeError as error:
+        raise InvalidArgument(f"not UTF-8 text: byte {error.object[error.start]:#04x} at {error.start}") from None
+
+
+def read_document(path: Path) -> object:
+    """What a JSON or YAML file says. Raises: InvalidArgument, for repeated keys as well."""
+    text = read_text(path)
+    try:
+        if path.suffix in (".yaml", ".yml"):
+            return yaml.load(text, Loader=_UniqueKeyLoader)
+        return json.loads(
+            text, object_pairs_hook=_unique_keys, parse_constant=_refuse_number, parse_float=_finite_number
+        )
+    except yaml.YAMLError as error:
+        raise InvalidArgument(f"not YAML: {' '.join(str(error).split())}") from None
+    except json.JSONDecodeError as error:
+        raise InvalidArgument(f"not JSON: {error}") from None
+    except (RecursionError, ValueError) as error:
+        raise InvalidArgument(f"not readable: {error}") from None
+
+
+def _parsed(path: Path, read: Callable[[], _ParsedT]) -> _ParsedT:
+    try:
+        return read()
+    except AlpaServeError as error:
+        raise type(error)(f"{path}: {error}") from None
+
+
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise InvalidArgument(f"key {key!r} is repeated")
+        found[key] = value
+    return found
+
+
+def _refuse_number(text: str) -> float:
+    raise InvalidArgument(f"{text} is not a number of JSON")
+
+
+def _finite_number(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise InvalidArgument(f"{text} is too large a number")
+    return number
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """YAML without repeated keys, and with `14e9` a number as in JSON."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise InvalidArgument(f"key {key!r} is repeated")
+        return super().construct_mapping(node, deep)
+
+
+_UniqueKeyLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+)

@@ -1,0 +1,31 @@
+"""Asks a service for its health, grpc.health.v1."""
+
+import time
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from alpaserve_cli.failures import CommandError
+
+_POLL_S = 0.05
+_CALL_TIMEOUT_S = 5.0
+
+
+def is_healthy(address: str) -> bool:
+    """Whether the service at the address says that it serves."""
+    with grpc.insecure_channel(address) as channel:
+        stub = health_pb2_grpc.HealthStub(channel)
+        try:
+            response = stub.Check(health_pb2.HealthCheckRequest(), timeout=_CALL_TIMEOUT_S)
+        except grpc.RpcError:
+            return False
+    return bool(response.status == health_pb2.HealthCheckResponse.SERVING)
+
+
+def wait_until_healthy(address: str, timeout_s: float) -> None:
+    """Raises: CommandError after `timeout_s` seconds."""
+    give_up_at = time.monotonic() + timeout_s
+    while not is_healthy(address):
+        if time.monotonic() >= give_up_at:
+            raise CommandError(f"{address} is not healthy after {timeout_s:g} s")
+        time.sleep(_POLL_S)

@@ -1,0 +1,128 @@
+"""`alpaserve models`: the models that may be placed and asked."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from alpaserve.v1 import model_pb2
+from alpaserve_client import PlannerClient
+
+from alpaserve_cli.addresses import DEFAULT_PLANNER, PlannerOption
+from alpaserve_cli.files import read_text
+from alpaserve_cli.output import Output, OutputOption, print_json, print_table
+from alpaserve_cli.wire import model_spec, service_level
+from services.core.errors import InvalidArgument
+
+models_app = typer.Typer(help="Register, list and remove models.", no_args_is_help=True)
+
+NameArgument = Annotated[str, typer.Argument(help="The name that requests use.")]
+
+
+@models_app.command()
+def add(
+    name: NameArgument,
+    checkpoint: Annotated[
+        Path | None, typer.Option("--checkpoint", help="Directory in the Hugging Face layout, readable by workers.")
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option("--config", help="A Hugging Face config.json; weights are random.")
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of random weights.")] = 0,
+    sequence_length: Annotated[
+        int, typer.Option("--sequence-length", min=0, help="Tokens requests are padded to; 0 means 128.")
+    ] = 0,
+    slo: Annotated[float | None, typer.Option("--slo", help="Allowed latency in seconds.")] = None,
+    slo_scale: Annotated[
+        float | None, typer.Option("--slo-scale", help="Allowed latency as a multiple of the single-device one.")
+    ] = None,
+    profile: Annotated[str, typer.Option("--profile", help="The profile it costs by; by default its own name.")] = "",
+    idempotent: Annotated[
+        bool, typer.Option(help="Whether a request may be run again when its group went away.")
+    ] = True,
+    planner: PlannerOption = DEFAULT_PLANNER,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Register a model, or change the SLO of a registered one.
+
+    Without --checkpoint and --config only emulated devices can serve it.
+    """
+    if slo is not None and slo_scale is not None:
+        raise InvalidArgument("give --slo or --slo-scale, not both")
+    model = model_pb2.Model(
+        name=name,
+        profile=profile,
+        source=_source(checkpoint, config, seed, sequence_length),
+        service_level=service_level(slo, slo_scale),
+        idempotent=idempotent,
+    )
+    with PlannerClient(planner) as client:
+        stored = client.register_model(model)
+    _print_models([stored], output)
+
+
+@models_app.command("list")
+def list_models(planner: PlannerOption = DEFAULT_PLANNER, output: OutputOption = Output.TABLE) -> None:
+    """List the registered models."""
+    with PlannerClient(planner) as client:
+        registered = client.list_models()
+    _print_models(registered, output)
+
+
+@models_app.command()
+def remove(name: NameArgument, planner: PlannerOption = DEFAULT_PLANNER, output: OutputOption = Output.TABLE) -> None:
+    """Forget a model that no group holds."""
+    with PlannerClient(planner) as client:
+        client.remove_model(name)
+    if output is Output.JSON:
+        print_json({"removed": name})
+    else:
+        print(f"removed {name}")
+
+
+def _source(
+    checkpoint: Path | None, config: Path | None, seed: int, sequence_length: int
+) -> model_pb2.ModelSource | None:
+    if checkpoint is not None and config is not None:
+        raise InvalidArgument("give --checkpoint or --config, not both")
+    if checkpoint is not None:
+        # A path that exists here is meant from here; another one is the workers' business.
+        path = checkpoint.resolve() if checkpoint.exists() else checkpoint
+        return model_pb2.ModelSource(checkpoint=str(path), sequence_length=sequence_length)
+    if config is not None:
+        return model_pb2.ModelSource(config_json=_read_config(config), seed=seed, sequence_length=sequence_length)
+    return None
+
+
+def _read_config(path: Path) -> str:
+    try:
+        return read_text(path)
+    except InvalidArgument as error:
+        raise InvalidArgument(f"{path}: {error}") from None
+
+
+def _print_models(models: list[model_pb2.Model], output: Output) -> None:
+    documents = [model_document(model) for model in models]
+    if output is Output.JSON:
+        print_json({"models": documents})
+        return
+    rows = (
+        (row["name"], row["profile"], row["slo_s"], row["slo_scale"], row["checkpoint"] or row["config"] or "–")
+        for row in documents
+    )
+    print_table("Models", ("model", "profile", "SLO s", "SLO scale", "source"), rows)
+
+
+def model_document(model: model_pb2.Model) -> dict[str, Any]:
+    """What a person wants to know of a registered model; of a config only that there is one."""
+    spec = model_spec(model)
+    kind = model.source.WhichOneof("source")
+    return {
+        "name": spec.name,
+        "profile": spec.profile,
+        "slo_s": spec.slo_s,
+        "slo_scale": spec.slo_scale,
+        "checkpoint": model.source.checkpoint if kind == "checkpoint" else None,
+        "config": f"random weights, seed {model.source.seed}" if kind == "config_json" else None,
+        "sequence_length": model.source.sequence_length if kind else None,
+        "idempotent": model.idempotent if model.HasField("idempotent") else True,
+    }

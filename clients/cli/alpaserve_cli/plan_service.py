@@ -1,0 +1,96 @@
+"""`alpaserve plan --planner`: the search runs in the planner, on files or on the running system."""
+
+from pathlib import Path
+from typing import Any
+
+from alpaserve.v1 import planner_pb2
+from alpaserve_client import PlannerClient
+
+from alpaserve_cli.failures import CommandError
+from alpaserve_cli.files import read_profiles, read_spec, read_workload
+from alpaserve_cli.output import Output, percent, print_json, print_table, progress_line
+from alpaserve_cli.placement import print_applied
+from alpaserve_cli.placements import diff_document, print_diff, print_running, running_document
+from alpaserve_cli.wire import cluster_message, model_messages, workload_message
+from services.core.errors import InvalidArgument
+from services.infra.wire import profiles_message
+
+
+def plan_request(
+    spec: Path | None, profiles: Path | None, workload: Path | None, *, apply: bool
+) -> planner_pb2.PlanRequest:
+    """What to plan for: the files' content; without a spec the registered models and running
+    workers, without a workload the live arrivals.
+
+    Raises: InvalidArgument for files that do not go together.
+    """
+    request = planner_pb2.PlanRequest(validate_only=not apply)
+    if (spec is None) != (profiles is None):
+        raise InvalidArgument("--spec and --profiles go together")
+    if spec is not None and profiles is not None:
+        if apply:
+            raise InvalidArgument("--apply plans for the running system: leave --spec and --profiles out")
+        described = read_spec(spec)
+        request.models.extend(model_messages(described))
+        request.cluster.CopyFrom(cluster_message(described.cluster))
+        request.profiles.CopyFrom(profiles_message(read_profiles(profiles)))
+    if workload is not None:
+        request.workload.CopyFrom(workload_message(read_workload(workload)))
+    return request
+
+
+def plan_with_service(request: planner_pb2.PlanRequest, planner: str, output: Output) -> None:
+    """Have it planned, and applied unless validate_only; print the plan."""
+    found, applied = _search(request, planner)
+    if output is Output.JSON:
+        print_json(plan_document(found, applied))
+        return
+    print_running(found.placement)
+    for missing in found.unplaced:
+        print(f"unplaced: {missing.model}: {missing.reason}")
+    attainments = sorted(found.model_attainment.items())
+    print_table("Predicted", ("model", "attainment"), [(model, percent(share)) for model, share in attainments])
+    print(f"attainment {percent(found.attainment)} after {found.num_simulations} simulations, {found.search_s:.2f} s")
+    if not request.HasField("cluster"):
+        print_diff(found.diff)
+    if applied is None:
+        print(f"not applied; version {found.base_version} runs")
+    else:
+        print_applied(applied)
+
+
+def _search(
+    request: planner_pb2.PlanRequest, planner: str
+) -> tuple[planner_pb2.PlanFound, planner_pb2.PlacementApplied | None]:
+    found, applied = None, None
+    with PlannerClient(planner) as client, progress_line() as line:
+        for response in client.plan(request):
+            event = response.WhichOneof("event")
+            if event == "progress":
+                done = response.progress
+                line.show(f"{done.search_s:.1f} s, {done.num_simulations} simulations, {percent(done.attainment)}")
+            elif event == "plan":
+                found = response.plan
+                line.show("" if request.validate_only else "applying …")
+            elif event == "applied":
+                applied = response.applied
+    if found is None:
+        raise CommandError(f"the planner at {planner} ended without a plan")
+    return found, applied
+
+
+def plan_document(found: planner_pb2.PlanFound, applied: planner_pb2.PlacementApplied | None) -> dict[str, Any]:
+    """What `plan` prints without a service, and what only a running system knows. An applied plan
+    is told as it runs, its version and names included."""
+    placement = found.placement if applied is None else applied.placement
+    return running_document(placement) | {
+        "attainment": found.attainment,
+        "search_s": found.search_s,
+        "num_simulations": found.num_simulations,
+        "upper_bound": found.upper_bound if found.HasField("upper_bound") else None,
+        "unplaced": [{"model": missing.model, "reason": missing.reason} for missing in found.unplaced],
+        "model_attainment": dict(sorted(found.model_attainment.items())),
+        "diff": diff_document(found.diff),
+        "base_version": found.base_version,
+        "transition_s": None if applied is None else applied.transition_s,
+    }

@@ -1,0 +1,86 @@
+"""`alpaserve simulate`: what a placement would attain on a workload."""
+
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from alpaserve_cli.files import read_placement, read_profiles, read_spec, read_workload
+from alpaserve_cli.output import Output, OutputOption, percent, print_json, print_table
+from services.core.attainment import Report, report
+from services.core.placement import Placement
+from services.core.problem import Problem, pose
+from services.core.schedule import DISPATCH_RULES
+
+SPEC = typer.Option("--spec", help="Cluster and models (alpaserve.spec/v1).")
+PROFILES = typer.Option("--profiles", help="Model profiles (alpaserve.profiles/v1).")
+WORKLOAD = typer.Option("--workload", help="CSV arrival_s,model[,slo_s], .gz or not.")
+SpecOption = Annotated[Path, SPEC]
+ProfilesOption = Annotated[Path, PROFILES]
+WorkloadOption = Annotated[Path, WORKLOAD]
+DispatchOption = Annotated[
+    str | None, typer.Option("--dispatch", help=f"How requests choose a group: {', '.join(DISPATCH_RULES)}.")
+]
+
+
+def simulate(
+    spec: SpecOption,
+    profiles: ProfilesOption,
+    placement: Annotated[Path, typer.Option("--placement", help="Groups and replicas (alpaserve.placement/v1).")],
+    workload: WorkloadOption,
+    dispatch: DispatchOption = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Simulate a placement on a workload, request by request.
+
+    Without --dispatch the rule that the placement records is used.
+    """
+    problem = pose(read_spec(spec), read_profiles(profiles), read_workload(workload))
+    placed = read_placement(placement)
+    if dispatch is not None:
+        placed = replace(placed, dispatch=dispatch)
+    simulated = simulate_placement(problem, placed)
+    if output is Output.JSON:
+        print_json(asdict(simulated))
+    else:
+        print_report(simulated)
+
+
+def simulate_placement(problem: Problem, placement: Placement) -> Report:
+    """Raises: InvalidPlacement, UnknownProfile or DoesNotFit if the placement cannot be."""
+    from services.core.simulator import serve_once
+    from services.core.simulator import simulate as run
+
+    layout = problem.placement_layout(placement)
+    outcome = run(problem, layout, placement.dispatch_rule, serve_once(problem.num_requests))
+    return report(problem, placement, outcome)
+
+
+def print_report(simulated: Report) -> None:
+    """Print the tables of a report."""
+    latency_s = simulated.latency_s
+    print_table(
+        "All requests",
+        ("attainment", "requests", "goodput /s", "mean s", "p50 s", "p99 s"),
+        [
+            (
+                percent(simulated.attainment),
+                simulated.num_requests,
+                simulated.goodput_per_s,
+                latency_s.mean,
+                latency_s.p50,
+                latency_s.p99,
+            )
+        ],
+    )
+    rows = ((name, percent(row.attainment), row.num_requests) for name, row in simulated.models.items())
+    print_table("Models", ("model", "attainment", "requests"), rows)
+    print_table(
+        "Groups",
+        ("group", "requests", "attained", "busy share of stages"),
+        (
+            (index, row.num_requests, row.num_attained, " ".join(f"{part:.2f}" for part in row.stage_busy_share))
+            for index, row in enumerate(simulated.groups)
+        ),
+    )

@@ -1,0 +1,168 @@
+"""`alpaserve up`: the whole system on this machine, until it is told to end."""
+
+import contextlib
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from alpaserve_cli.embedded_redis import EmbeddedRedis
+from alpaserve_cli.failures import CommandError
+from alpaserve_cli.health import wait_until_healthy
+from alpaserve_cli.output import Output, OutputOption, print_json, print_table
+from alpaserve_cli.processes import ServiceProcess
+from alpaserve_cli.supervisor import Member, Supervisor
+
+_POLL_S = 0.1
+_HEALTH_TIMEOUT_S = 30.0
+_DRAIN_MARGIN_S = 15.0
+
+
+class Executor(StrEnum):
+    """What runs the models."""
+
+    JAX = "jax"
+    EMULATED = "emulated"
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """What to run. `first_port` is the first router's, the next ones the planner's and the
+    profiler's; 0 takes free ones."""
+
+    executor: str
+    num_devices: int
+    memory_bytes: int | None
+    num_routers: int
+    host: str
+    first_port: int
+
+
+DataDirOption = Annotated[Path, typer.Option("--data-dir", help="Where placements, profiles and logs are kept.")]
+RedisUrlOption = Annotated[
+    str, typer.Option("--redis-url", envvar="ALPASERVE_REDIS_URL", help="A Redis; without one, it brings its own.")
+]
+
+
+def up(
+    data_dir: DataDirOption = Path("~/.alpaserve"),
+    num_devices: Annotated[int, typer.Option("--num-devices", min=1, help="Devices of this machine.")] = 1,
+    executor: Annotated[
+        Executor, typer.Option("--executor", help="jax runs models, emulated only takes the time.")
+    ] = Executor.JAX,
+    memory_bytes: Annotated[
+        int | None, typer.Option("--memory-bytes", min=1, help="Bytes that each device offers to weights.")
+    ] = None,
+    redis_url: RedisUrlOption = "",
+    routers: Annotated[int, typer.Option("--routers", min=1, help="Number of routers.")] = 1,
+    host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option("--port", min=0, max=65000, help="The first router's; planner and profiler follow. 0: any.")
+    ] = 50051,
+    drain: Annotated[float, typer.Option("--drain", min=0, help="Seconds that admitted work has to finish.")] = 30.0,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Run the whole system: Redis, planner, worker, profiler, routers.
+
+    What dies is restarted. SIGINT or SIGTERM drains and stops it all; a second one stops it at once.
+    """
+    layout = Layout(executor.value, num_devices, memory_bytes, routers, host, port)
+    check_ports(layout)
+    directory = data_dir.expanduser()
+    redis = None if redis_url else EmbeddedRedis(directory / "redis")
+    supervisor = Supervisor(directory / "logs", redis)
+    _stop_on_signals()
+    with contextlib.suppress(StopRequested):
+        try:
+            url = redis.start() if redis else redis_url
+            processes = supervisor.start_all(members(layout, directory, url, drain))
+            for process in processes.values():
+                wait_until_healthy(process.address, _HEALTH_TIMEOUT_S)
+            print_processes(processes, directory / "logs", output)
+            supervise(supervisor)
+        finally:
+            supervisor.stop_all(drain + _DRAIN_MARGIN_S)
+
+
+class StopRequested(BaseException):
+    """A signal asked this process to end."""
+
+
+def _stop_on_signals() -> None:
+    def stop(_number: int, _frame: object) -> NoReturn:
+        raise StopRequested
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, stop)
+
+
+def supervise(supervisor: Supervisor) -> NoReturn:
+    while True:
+        for line in supervisor.revive():
+            print(line, file=sys.stderr, flush=True)
+        time.sleep(_POLL_S)
+
+
+def check_ports(layout: Layout) -> None:
+    """gRPC servers would share a port with whoever has it, and split its calls.
+
+    Raises: CommandError for a port that is taken.
+    """
+    for port in range(layout.first_port, layout.first_port + 3) if layout.first_port else ():
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((layout.host, port))
+            except OSError as error:
+                raise CommandError(f"port {port} of {layout.host}: {error.strerror}; choose with --port") from None
+
+
+def members(layout: Layout, directory: Path, redis_url: str, drain_s: float) -> list[Member]:
+    """In the order of their start."""
+    shared = {
+        "ALPASERVE_REDIS_URL": redis_url,
+        "ALPASERVE_HOST": layout.host,
+        "ALPASERVE_DRAIN_S": str(drain_s),
+        # A start is told from the log; fewer lines than info would hide it.
+        "ALPASERVE_LOG_LEVEL": "debug" if os.environ.get("ALPASERVE_LOG_LEVEL") == "debug" else "info",
+    }
+    devices = {
+        "ALPASERVE_EXECUTOR": layout.executor,
+        "ALPASERVE_NUM_DEVICES": str(layout.num_devices),
+        "ALPASERVE_CACHE_DIR": str(directory / "cache"),
+    }
+    if layout.memory_bytes is not None:
+        devices["ALPASERVE_MEMORY_BYTES"] = str(layout.memory_bytes)
+    found = [
+        Member("planner", "planner", shared | _port(layout, 1)),
+        Member("worker", "worker", shared | devices | {"ALPASERVE_PORT": "0", "ALPASERVE_WORKER_NAME": "local"}),
+        Member("profiler", "profiler", shared | devices | _port(layout, 2)),
+        Member("router", "router", shared | _port(layout, 0)),
+    ]
+    others = range(2, layout.num_routers + 1)
+    return found + [Member(f"router-{n}", "router", shared | {"ALPASERVE_PORT": "0"}) for n in others]
+
+
+def _port(layout: Layout, offset: int) -> dict[str, str]:
+    return {"ALPASERVE_PORT": str(layout.first_port + offset if layout.first_port else 0)}
+
+
+def print_processes(processes: Mapping[str, ServiceProcess], log_dir: Path, output: Output) -> None:
+    """Print who serves where; as JSON addresses by name."""
+    if output is Output.JSON:
+        addresses = {name: process.address for name, process in processes.items()}
+        pids = {name: process.pid for name, process in processes.items()}
+        print_json({"addresses": addresses, "pids": pids, "log_dir": str(log_dir)})
+    else:
+        rows = ((name, process.address, process.pid) for name, process in processes.items())
+        print_table("Serving", ("service", "address", "process"), rows)
+        print(f"logs in {log_dir}; Ctrl-C ends it")
+    sys.stdout.flush()

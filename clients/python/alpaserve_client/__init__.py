@@ -1,0 +1,47 @@
+"""Python client of AlpaServe."""
+
+from alpaserve_client.client import AsyncClient, Client
+from alpaserve_client.connection import ConnectionOptions
+from alpaserve_client.errors import (
+    Aborted,
+    AlpaServeClientError,
+    AlreadyExists,
+    DeadlineExceeded,
+    FailedPrecondition,
+    Internal,
+    InvalidArgument,
+    NotFound,
+    PermissionDenied,
+    ResourceExhausted,
+    SloUnattainable,
+    Unauthenticated,
+    Unavailable,
+)
+from alpaserve_client.inference import InferResult
+from alpaserve_client.planner import PlannerClient
+from alpaserve_client.profiler import ProfilerClient
+from alpaserve_client.tensors import decode_tensor, encode_tensor
+
+__all__ = [
+    "Aborted",
+    "AlpaServeClientError",
+    "AlreadyExists",
+    "AsyncClient",
+    "Client",
+    "ConnectionOptions",
+    "DeadlineExceeded",
+    "FailedPrecondition",
+    "InferResult",
+    "Internal",
+    "InvalidArgument",
+    "NotFound",
+    "PermissionDenied",
+    "PlannerClient",
+    "ProfilerClient",
+    "ResourceExhausted",
+    "SloUnattainable",
+    "Unauthenticated",
+    "Unavailable",
+    "decode_tensor",
+    "encode_tensor",
+]

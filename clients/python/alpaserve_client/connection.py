@@ -1,0 +1,92 @@
+"""How the clients connect: keepalive, message size, and when a call is tried again."""
+
+from dataclasses import dataclass
+
+import grpc
+import tenacity
+from grpc import aio
+
+from alpaserve_client.errors import Unavailable
+
+_FIRST_PAUSE_S = 0.05
+_LONGEST_PAUSE_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionOptions:
+    """Settings of one connection.
+
+    `timeout_s` holds for calls that bring none; `num_retries` is how often a call that nobody
+    could take is sent again within its timeout; `credentials` switch TLS on.
+    """
+
+    timeout_s: float = 60.0
+    num_retries: int = 4
+    keepalive_s: float = 20.0
+    max_message_bytes: int = 64 * 2**20
+    credentials: grpc.ChannelCredentials | None = None
+
+    def __post_init__(self) -> None:
+        if not (self.timeout_s > 0 and self.keepalive_s > 0):
+            raise ValueError(f"timeout_s and keepalive_s must be positive, got {self.timeout_s} and {self.keepalive_s}")
+        if self.num_retries < 0:
+            raise ValueError(f"num_retries must not be negative, got {self.num_retries}")
+
+
+def connect(address: str, options: ConnectionOptions) -> grpc.Channel:
+    """A synchronous channel; it connects with the first call."""
+    if options.credentials is not None:
+        return grpc.secure_channel(address, options.credentials, options=channel_arguments(options))
+    return grpc.insecure_channel(address, options=channel_arguments(options))
+
+
+def connect_async(address: str, options: ConnectionOptions) -> aio.Channel:
+    """An asyncio channel of the running loop; it connects with the first call."""
+    if options.credentials is not None:
+        return aio.secure_channel(address, options.credentials, options=channel_arguments(options))
+    return aio.insecure_channel(address, options=channel_arguments(options))
+
+
+def channel_arguments(options: ConnectionOptions) -> list[tuple[str, int]]:
+    return [
+        ("grpc.keepalive_time_ms", round(options.keepalive_s * 1000)),
+        ("grpc.keepalive_timeout_ms", round(options.keepalive_s * 500)),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.max_pings_without_data", 0),
+        ("grpc.max_receive_message_length", options.max_message_bytes),
+        ("grpc.max_send_message_length", options.max_message_bytes),
+    ]
+
+
+def retrying(num_retries: int, timeout_s: float) -> tenacity.Retrying:
+    """Calls a function again after `Unavailable`, and only then, ending before the timeout."""
+    return tenacity.Retrying(
+        retry=tenacity.retry_if_exception_type(Unavailable),
+        stop=_stop(num_retries, timeout_s),
+        wait=_pause,
+        reraise=True,
+    )
+
+
+def async_retrying(num_retries: int, timeout_s: float) -> tenacity.AsyncRetrying:
+    """The same for coroutine functions."""
+    return tenacity.AsyncRetrying(
+        retry=tenacity.retry_if_exception_type(Unavailable),
+        stop=_stop(num_retries, timeout_s),
+        wait=_pause,
+        reraise=True,
+    )
+
+
+def _stop(num_retries: int, timeout_s: float) -> tenacity.stop.stop_any:
+    return tenacity.stop_any(tenacity.stop_after_attempt(num_retries + 1), tenacity.stop_before_delay(timeout_s))
+
+
+_lengthening = tenacity.wait_random_exponential(multiplier=_FIRST_PAUSE_S, max=_LONGEST_PAUSE_S)
+
+
+def _pause(state: tenacity.RetryCallState) -> float:
+    """Longer from try to try, and no shorter than the service asked for."""
+    error = state.outcome.exception() if state.outcome is not None else None
+    asked = error.retry_after_s if isinstance(error, Unavailable) else None
+    return max(_lengthening(state), asked or 0.0)

@@ -1,0 +1,66 @@
+"""Arrays to wire tensors and back: dense, row-major, little-endian, nothing guessed."""
+
+import math
+from typing import Any, Final
+
+import numpy as np
+from alpaserve.v1 import tensor_pb2
+from numpy.typing import ArrayLike, NDArray
+
+_DTYPES: Final[dict[tensor_pb2.DataType.ValueType, np.dtype[Any]]] = {
+    tensor_pb2.DATA_TYPE_BOOL: np.dtype(np.bool_),
+    tensor_pb2.DATA_TYPE_INT8: np.dtype(np.int8),
+    tensor_pb2.DATA_TYPE_INT16: np.dtype("<i2"),
+    tensor_pb2.DATA_TYPE_INT32: np.dtype("<i4"),
+    tensor_pb2.DATA_TYPE_INT64: np.dtype("<i8"),
+    tensor_pb2.DATA_TYPE_UINT8: np.dtype(np.uint8),
+    tensor_pb2.DATA_TYPE_UINT16: np.dtype("<u2"),
+    tensor_pb2.DATA_TYPE_UINT32: np.dtype("<u4"),
+    tensor_pb2.DATA_TYPE_UINT64: np.dtype("<u8"),
+    tensor_pb2.DATA_TYPE_FP16: np.dtype("<f2"),
+    tensor_pb2.DATA_TYPE_FP32: np.dtype("<f4"),
+    tensor_pb2.DATA_TYPE_FP64: np.dtype("<f8"),
+}
+_CODES: Final = {dtype: code for code, dtype in _DTYPES.items()}
+_MAX_RANK: Final = 64
+
+
+def encode_tensor(array: ArrayLike) -> tensor_pb2.Tensor:
+    """Any memory layout and byte order is accepted; scalars have the shape ().
+
+    Raises: ValueError for an element type that the wire does not know.
+    """
+    given = np.asarray(array)
+    dtype = given.dtype.newbyteorder("<")
+    code = _CODES.get(dtype)
+    if code is None:
+        known = ", ".join(known.name for known in _CODES)
+        raise ValueError(f"element type {given.dtype} cannot be sent; there are: {known}")
+    data = given.astype(dtype, copy=False).tobytes(order="C")
+    return tensor_pb2.Tensor(dtype=code, shape=given.shape, data=data)
+
+
+def decode_tensor(tensor: tensor_pb2.Tensor) -> NDArray[Any]:
+    """A read-only array over the tensor's own bytes, in the tensor's shape; nothing is copied.
+
+    Raises: ValueError for an unknown element type, a shape that is none, a number of bytes that
+    does not follow from them, or a boolean byte other than 0 and 1.
+    """
+    dtype = _DTYPES.get(tensor.dtype)
+    if dtype is None:
+        raise ValueError(f"tensor has the unknown element type {tensor.dtype}")
+    if len(tensor.shape) > _MAX_RANK:
+        raise ValueError(f"tensor has {len(tensor.shape)} dimensions, more than {_MAX_RANK}")
+    shape = tuple(tensor.shape)
+    if any(length < 0 for length in shape):
+        raise ValueError(f"tensor shape {shape} has a negative length")
+    expected = math.prod(shape) * dtype.itemsize
+    if len(tensor.data) != expected:
+        raise ValueError(f"tensor of {dtype.name} and shape {shape} needs {expected} bytes, got {len(tensor.data)}")
+    flat = np.frombuffer(tensor.data, dtype)
+    if dtype.kind == "b" and flat.size and flat.view(np.uint8).max() > 1:
+        raise ValueError(f"tensor of bool holds the byte {flat.view(np.uint8).max()}; only 0 and 1 are booleans")
+    try:
+        return flat.reshape(shape)
+    except ValueError as error:
+        raise ValueError(f"tensor shape {shape} is no array: {error}") from None
