@@ -3,15 +3,18 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import structlog
 from alpaserve.v1 import workload_pb2
 
 from services.core.arrivals import gamma_workload, workload_from_counts
-from services.core.errors import InvalidWorkload
 from services.core.workload import Workload
 from services.infra.store.arrivals import ArrivalStore
 from services.infra.wire import duration_s
 
+log = structlog.get_logger()
+
 BUCKET_S = 1.0
+ASSUMED_RATE_PER_S = 1.0
 
 
 def exact_workload(message: workload_pb2.Arrivals) -> Workload:
@@ -47,8 +50,10 @@ class WorkloadSource:
         return await self._live(window_s, models, seed)
 
     async def _live(self, window_s: int, models: Sequence[str], seed: int) -> Workload:
+        """What arrived of late; before any request, as if every model had one a second."""
         counts = await self._arrivals.window(window_s)
         known: Mapping[str, np.ndarray] = {name: counts[name] for name in models if name in counts}
         if not known:
-            raise InvalidWorkload(f"no registered model had a request in the last {window_s} s")
+            log.info("no_live_arrivals", window_s=window_s, assumed_rate_per_s=ASSUMED_RATE_PER_S)
+            return gamma_workload(dict.fromkeys(models, ASSUMED_RATE_PER_S), 1.0, float(window_s), seed)
         return workload_from_counts(known, BUCKET_S, seed)

@@ -17,6 +17,12 @@ from services.router.dispatcher import Call, Dispatcher
 
 REQUESTS = Counter("alpaserve_requests", "Requests by outcome.", ["model", "outcome"])
 LATENCY = Histogram("alpaserve_request_latency_seconds", "Arrival to reply of served requests.", ["model"])
+PREDICTION_ERROR = Histogram(
+    "alpaserve_prediction_error_seconds",
+    "Actual minus predicted finish of served requests.",
+    ["model"],
+    buckets=(-0.1, -0.03, -0.01, -0.003, -0.001, 0, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3),
+)
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -42,14 +48,17 @@ class RouterServicer(router_pb2_grpc.RouterServicer):
         finally:
             self._num_in_flight -= 1
         REQUESTS.labels(model, "served").inc()
-        LATENCY.labels(model).observe(monotonic() - arrival_s)
+        served = reply.served
+        latency_s = monotonic() - arrival_s
+        LATENCY.labels(model).observe(latency_s)
+        PREDICTION_ERROR.labels(model).observe(latency_s - reply.predicted_finish_s)
         return router_pb2.InferResponse(
             request_id=call.request_id,
-            outputs=reply.served.outputs,
+            outputs=served.outputs,
             placement_version=reply.placement_version,
             group=reply.group,
-            queue_time_s=reply.served.queue_time_s,
-            execution_time_s=reply.served.execution_time_s,
+            queue_time_s=served.queue_time_s,
+            execution_time_s=served.execution_time_s,
             predicted_finish_s=reply.predicted_finish_s,
         )
 

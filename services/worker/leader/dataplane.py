@@ -10,20 +10,12 @@ import grpc
 import structlog
 from alpaserve.v1 import leader_pb2, leader_pb2_grpc
 from alpaserve_client.tensors import decode_tensor, encode_tensor
-from prometheus_client import Histogram
 
 from services.core.errors import GroupUnavailable, InvalidArgument
 from services.worker.leader.flight import Failed, Failure, Outcome, Rejected, Served
 from services.worker.leader.group import GroupLeader
 
 log = structlog.get_logger()
-
-PREDICTION_ERROR = Histogram(
-    "alpaserve_prediction_error_seconds",
-    "Actual minus predicted finish of served requests.",
-    ["model"],
-    buckets=(-0.1, -0.03, -0.01, -0.003, -0.001, 0, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3),
-)
 
 REASONS = {
     Failure.INVALID_INPUT: leader_pb2.FAILURE_REASON_INVALID_INPUT,
@@ -122,8 +114,6 @@ class Stream:
         try:
             self._servicer.note_received(self._leader, self._router, submit.sequence)
             outcome = await self._execute(submit)
-            if isinstance(outcome, Served):
-                PREDICTION_ERROR.labels(submit.model).observe(outcome.actual_s - outcome.predicted_s)
             self._outbox.put_nowait(self._response(submit.sequence, outcome))
         except Exception:
             log.exception("request_failed", group=self._leader.name, model=submit.model, request_id=submit.request_id)

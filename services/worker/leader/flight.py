@@ -26,7 +26,6 @@ class Served:
     queue_time_s: float
     execution_time_s: float
     predicted_s: float
-    actual_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +66,10 @@ class Flight:
     @property
     def has_begun(self) -> bool:
         return self.stage > 0 or self.started_s is not None
+
+    def is_doomed(self, now_s: float) -> bool:
+        """Whether the stages that are left would take it past its deadline: no device works for that."""
+        return now_s + sum(self.replica.stage_latency_s[self.stage :]) > self.deadline_s
 
     def end(self, outcome: Outcome) -> None:
         if not self.outcome.done():

@@ -116,8 +116,9 @@ class GroupLeader:
         while True:
             flight = await self._waiting[stage].get()
             began_s = monotonic()
-            if not flight.is_wanted or began_s > flight.deadline_s:
-                self._end(flight, Failed(Failure.DEADLINE_PASSED, "the deadline passed while waiting", stage > 0))
+            if not flight.is_wanted or flight.is_doomed(began_s):
+                late = f"the deadline cannot be kept any more at stage {stage}"
+                self._end(flight, Failed(Failure.DEADLINE_PASSED, late, stage > 0))
                 continue
             self.clocks.stage_began(flight, began_s)
             try:
@@ -137,14 +138,14 @@ class GroupLeader:
         if flight.stage < self.clocks.num_stages:
             self._waiting[flight.stage].put_nowait(flight)
             return
-        actual_s = monotonic() - flight.arrival_s
+        time_here_s = monotonic() - flight.arrival_s
         try:
             outputs = self._executor.collect(flight.replica.model.name, flight.activation)
         except Exception:
             self._break(flight, flight.stage - 1)
             return
-        queue_time_s = max(0.0, actual_s - flight.execution_time_s)
-        self._end(flight, Served(outputs, queue_time_s, flight.execution_time_s, flight.predicted_s, actual_s))
+        queue_time_s = max(0.0, time_here_s - flight.execution_time_s)
+        self._end(flight, Served(outputs, queue_time_s, flight.execution_time_s, flight.predicted_s))
 
     def _break(self, flight: Flight, stage: int) -> None:
         """A bug ends its own request only."""

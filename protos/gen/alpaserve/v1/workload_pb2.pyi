@@ -117,7 +117,7 @@ Global___GammaProcess: _TypeAlias = GammaProcess  # noqa: Y015
 
 @_typing.final
 class LiveWindow(_message.Message):
-    """What the routers saw arrive of late."""
+    """What the routers saw arrive of late; before any request, one per second of every model."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
