@@ -1,6 +1,9 @@
 """The Ray cluster that a process starts or joins, and actors on the process's own host."""
 
-from collections.abc import Awaitable
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import ray
@@ -29,6 +32,19 @@ def join_cluster(address: str, object_store_bytes: int) -> None:
 
 def leave_cluster() -> None:
     ray.shutdown()
+
+
+@asynccontextmanager
+async def joined_cluster(address: str, object_store_bytes: int) -> AsyncIterator[None]:
+    """In the cluster while the block runs, off the event loop. Ray's way out takes SIGTERM's handler along;
+    it is put back."""
+    await asyncio.to_thread(join_cluster, address, object_store_bytes)
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        await asyncio.to_thread(leave_cluster)
+        signal.signal(signal.SIGTERM, handler)
 
 
 def start_actor(kind: type, environment: dict[str, str], *arguments: Any) -> Any:

@@ -25,6 +25,10 @@ KEEPALIVE = (
 )
 
 
+# For channels inside the system: whoever comes back is found again within a second.
+RECONNECT = (("grpc.min_reconnect_backoff_ms", 100), ("grpc.max_reconnect_backoff_ms", 1_000))
+
+
 def message_limits(max_message_bytes: int) -> list[tuple[str, int]]:
     return [
         ("grpc.max_receive_message_length", max_message_bytes),

@@ -42,8 +42,9 @@ def load_settings(kind: type[SettingsT], summary: str, argv: list[str] | None = 
         return kind()
     except ValidationError as error:
         for problem in error.errors():
-            given = "" if problem["type"] == "missing" else f" (got {problem['input']!r})"
-            sys.stderr.write(f"{variable(str(problem['loc'][0]))}: {problem['msg']}{given}\n")
+            where = variable(str(problem["loc"][0])) if problem["loc"] else "settings"
+            given = f" (got {problem['input']!r})" if problem["loc"] and problem["type"] != "missing" else ""
+            sys.stderr.write(f"{where}: {problem['msg']}{given}\n")
         raise SystemExit(2) from None
 
 

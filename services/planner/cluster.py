@@ -9,6 +9,7 @@ from alpaserve.v1 import worker_pb2_grpc
 from services.core.errors import InvalidPlacement, NotPlaced
 from services.core.placement import Group, Placement
 from services.core.spec import Cluster
+from services.infra.server import RECONNECT
 from services.infra.store.members import WorkerRecord
 
 
@@ -64,7 +65,7 @@ class WorkerStubs:
     def at(self, address: str) -> "worker_pb2_grpc.WorkerAsyncStub":
         channel = self._channels.get(address)
         if channel is None:
-            channel = self._channels[address] = grpc.aio.insecure_channel(address)
+            channel = self._channels[address] = grpc.aio.insecure_channel(address, RECONNECT)
         return worker_pb2_grpc.WorkerStub(channel)
 
     async def close(self) -> None:

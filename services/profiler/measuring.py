@@ -10,7 +10,7 @@ import structlog
 from services.core.errors import InvalidArgument, InvalidModel, UnknownProfile
 from services.core.model import ModelSource, RegisteredModel
 from services.core.profile import Device, ModelProfile, ParallelConfig, Profiles, StageProfile
-from services.infra.ray_cluster import answer, join_cluster, leave_cluster, start_actor
+from services.infra.ray_cluster import answer, joined_cluster, start_actor
 from services.infra.store.registry import ProfileStore
 from services.parallel.environment import device_environment
 from services.profiler.bench import Bench, Job
@@ -56,21 +56,18 @@ class Measuring:
         for batch_size in order.batch_sizes:
             if batch_size < 1:
                 raise InvalidArgument(f"batch sizes must be at least 1, got {batch_size}")
-        async with self._turn:
+        settings = self._settings
+        async with self._turn, joined_cluster(settings.ray_address, settings.ray_object_store_bytes):
             bench = await asyncio.to_thread(self._start_bench)
-            try:
-                measured: list[StageProfile] = []
-                for config in configs:
-                    for stage in await self._measured(bench, order, source, config):
-                        measured.append(stage)
-                        yield stage
-                yield await self._store(bench, order.model.profile, measured)
-            finally:
-                await asyncio.to_thread(leave_cluster)
+            measured: list[StageProfile] = []
+            for config in configs:
+                for stage in await self._measured(bench, order, source, config):
+                    measured.append(stage)
+                    yield stage
+            yield await self._store(bench, order.model.profile, measured)
 
     def _start_bench(self) -> Any:
         settings = self._settings
-        join_cluster(settings.ray_address, settings.ray_object_store_bytes)
         return start_actor(Bench, device_environment(settings.num_devices, settings.platform), settings.cache_dir)
 
     async def _measured(

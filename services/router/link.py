@@ -10,7 +10,7 @@ from alpaserve.v1 import leader_pb2, leader_pb2_grpc
 
 from services.core.errors import GroupUnavailable
 from services.infra.background import repeating
-from services.infra.server import message_limits
+from services.infra.server import RECONNECT, message_limits
 
 log = structlog.get_logger()
 
@@ -20,8 +20,7 @@ KEEPALIVE = [
     ("grpc.keepalive_timeout_ms", 1_000),
     ("grpc.http2.max_pings_without_data", 0),
     ("grpc.keepalive_permit_without_calls", 1),
-    ("grpc.min_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 1_000),
+    *RECONNECT,
 ]
 Response = leader_pb2.Served | leader_pb2.Rejected | leader_pb2.Failed
 

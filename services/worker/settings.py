@@ -1,6 +1,8 @@
 """What a worker is told."""
 
-from pydantic import Field
+from typing import Self
+
+from pydantic import Field, model_validator
 
 from services.infra.settings import ServiceSettings
 
@@ -17,6 +19,13 @@ class WorkerSettings(ServiceSettings):
     cache_dir: str = Field("", description="Where compiled programs are kept; empty means nowhere.")
     ray_address: str = Field("local", description="The Ray cluster to join; local starts one.")
     ray_object_store_bytes: int = Field(80 * 2**20, ge=2**20, description="Ray's object store, where this starts Ray.")
+
+    @model_validator(mode="after")
+    def check_reachable(self) -> Self:
+        """Routers of other hosts must find the leaders."""
+        if not self.advertise_host and self.host in ("0.0.0.0", "::"):
+            raise ValueError(f"advertise_host is needed where host is {self.host}")
+        return self
 
     def with_free_port(self) -> "WorkerSettings":
         """The same, for another process of this host."""

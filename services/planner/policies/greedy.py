@@ -15,7 +15,7 @@ def fill_greedily(search: Search, fleet: Fleet, problem: Problem | None = None) 
     """Fill an empty fleet, simulating after each replica; the best state seen by published score.
 
     Out of budget, it goes on with an estimate: a placed model's unserved requests are served by its
-    new group. One simulation is always made, of the last state.
+    new group. Memory that nobody needs here is filled at last. One simulation is always made.
     """
     posed = problem or search.problem
     num_requests = posed.workload.num_requests_of
@@ -35,8 +35,9 @@ def fill_greedily(search: Search, fleet: Fleet, problem: Problem | None = None) 
             group_requests = group_requests.copy()
             group_requests[group] += unserved[model]
             unserved[model] = 0
-    if last is None:
-        last = search.simulate(fleet, replicas, posed)
+    filled = with_spare_replicas(fleet, replicas, num_requests)
+    if last is None or ((filled != replicas).any() and search.may_simulate()):
+        last = search.simulate(fleet, filled, posed)
     return better_published(best, last)
 
 
@@ -58,6 +59,20 @@ def next_replica(
     model = int(wanting[np.argmax(unserved[wanting])])
     groups = np.flatnonzero(addable[model])
     return model, int(groups[np.argmin(group_requests[groups])])
+
+
+def with_spare_replicas(fleet: Fleet, replicas: Replicas, num_requests: NDArray[np.int64]) -> Replicas:
+    """Further replicas until nothing fits, the model with the most requests per replica first, on
+    the group with the most room: traffic to come is not the traffic that was planned for."""
+    filled = replicas.copy()
+    while True:
+        addable = fleet.addable(filled)
+        wanting = addable.any(axis=1) & (num_requests > 0)
+        if not wanting.any():
+            return filled
+        model = int(np.argmax(np.where(wanting, num_requests / np.maximum(filled.sum(axis=1), 1), -1.0)))
+        room = np.where(addable[model], fleet.free_bytes(filled), -1)
+        filled[model, int(np.argmax(room))] = True
 
 
 def better_published(first: Evaluation | None, second: Evaluation) -> Evaluation:

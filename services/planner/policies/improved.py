@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 
 from services.core.problem import Problem
-from services.planner.policies.greedy import fill_by_estimate, fill_greedily
+from services.planner.policies.greedy import fill_by_estimate, fill_greedily, with_spare_replicas
 from services.planner.policies.local_search import anneal, served_score
 from services.planner.policies.published import best_of_buckets, uniform_fleets
 from services.planner.policies.search import Evaluation, Search
@@ -38,7 +38,11 @@ def plan_improved(search: Search) -> Evaluation:
     with search.capped(_BUCKETS_SHARE):
         for joined in best_of_buckets(search):
             best = _better(best, joined)
-    return anneal(search, best, np.random.default_rng(search.seed), _progress(search))
+    best = anneal(search, best, np.random.default_rng(search.seed), _progress(search))
+    filled = with_spare_replicas(best.fleet, best.replicas, search.problem.workload.num_requests_of)
+    if (filled != best.replicas).any() and search.may_simulate():
+        best = _better(best, search.simulate(best.fleet, filled))
+    return best
 
 
 def _progress(search: Search) -> Callable[[], float]:

@@ -12,6 +12,8 @@ from services.planner.policies.search import Evaluation, Search
 _MOVES: tuple[tuple[Move, float], ...] = ((insert, 0.55), (move, 0.1), (swap, 0.15), (drop, 0.05), (regroup, 0.15))
 _HOT_SHARE = 1e-3
 _COLD_REQUESTS = 0.2
+# Draws in a row that allow no change at all: there is none to be made.
+_MOST_FRUITLESS = 1_000
 
 
 def served_score(state: Evaluation) -> float:
@@ -31,9 +33,11 @@ def anneal(
     hot = max(_HOT_SHARE * start.num_requests, 2 * _COLD_REQUESTS)
     current = best = start
     current_score = best_score = served_score(start)
-    while (progress := cooled()) < 1 and search.may_simulate():
+    num_fruitless = 0
+    while (progress := cooled()) < 1 and search.may_simulate() and num_fruitless < _MOST_FRUITLESS:
         propose = _MOVES[int(rng.choice(len(draws), p=draws))][0]
         change = propose(search, current, rng)
+        num_fruitless = num_fruitless + 1 if change is None else 0
         if change is None:
             continue
         state = search.simulate(*change)
