@@ -1,6 +1,6 @@
-"""What the demo serves: four copies of a sentence encoder under a real bursty trace.
+"""What the demo serves: five copies of a sentence encoder under a real bursty trace.
 
-The trace is the second hour of Azure Functions 2021 (Zhang et al., SOSP 2021, CC-BY 4.0), compressed
+The trace is the first hour of Azure Functions 2021 (Zhang et al., SOSP 2021, CC-BY 4.0), compressed
 in time; half-way the popularity of the models turns over.
 """
 
@@ -20,11 +20,11 @@ from services.core.traces import read_maf2
 from services.core.workload import Workload
 
 EXCERPT = Path(__file__).with_name("maf2-excerpt.csv.gz")
-MODELS = ("search", "support", "reviews", "news")
+MODELS = ("search", "support", "reviews", "news", "legal")
 PROFILE = "all-MiniLM-L6-v2"
 CONFIGS = (ParallelConfig(1, 1), ParallelConfig(2, 1), ParallelConfig(4, 1))
-SEQUENCE_LENGTH = 64
-SLO_SCALE = 5.0
+SEQUENCE_LENGTH = 32
+SLO_SCALE = 6.0
 DURATION_S = 60.0
 NUM_DEVICES = 4
 # Three of the encoders' heaviest half-stages fit on a device, two whole encoders do.

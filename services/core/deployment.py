@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from services.core.placement import DEFAULT_DISPATCH, Group, Placement
 from services.core.profile import ParallelConfig
+from services.core.schedule import DISPATCH_RULES
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,8 @@ class DeployedModel:
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """The running placement; version 0 is the empty one before any plan."""
+    """The running placement; version 0 is the empty one before any plan. One that is not settled belongs
+    to a transition under way: groups that come and groups that go may share devices."""
 
     version: int = 0
     groups: tuple[DeployedGroup, ...] = ()
@@ -52,8 +54,14 @@ class Deployment:
     dispatch: str = DEFAULT_DISPATCH
     policy: str = ""
     created_at_s: float = 0.0
+    is_settled: bool = True
+
+    @property
+    def dispatch_rule(self) -> int:
+        return DISPATCH_RULES.index(self.dispatch)
 
     def placement(self) -> Placement:
+        """Raises: InvalidPlacement for one that is not settled and shares devices."""
         return Placement(
             tuple(Group(group.config, group.devices, tuple(group.replicas)) for group in self.groups),
             self.dispatch,

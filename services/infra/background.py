@@ -1,9 +1,11 @@
 """Work that goes on beside a block of code, and ends with it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
+
+CANCEL_AGAIN_S = 0.1
 
 
 @asynccontextmanager
@@ -15,13 +17,24 @@ async def background(*coroutines: Coroutine[Any, Any, None]) -> AsyncIterator[No
     try:
         async with asyncio.TaskGroup() as group:
             running = [group.create_task(coroutine) for coroutine in coroutines]
-            yield
-            for one in running:
-                one.cancel()
+            try:
+                yield
+            finally:
+                await cancelled(running)
     except BaseExceptionGroup as errors:
         if len(errors.exceptions) == 1:
             raise errors.exceptions[0] from None
         raise
+
+
+async def cancelled(running: Sequence[asyncio.Task[None]]) -> None:
+    """Cancel until all have ended: before Python 3.12 a cancellation that meets the end of an
+    `asyncio.wait_for` is lost, and the Redis client sends under one."""
+    pending = set(running)
+    while pending:
+        for one in pending:
+            one.cancel()
+        _, pending = await asyncio.wait(pending, timeout=CANCEL_AGAIN_S)
 
 
 async def repeating(period_s: float) -> AsyncIterator[None]:

@@ -3,7 +3,7 @@
 from alpaserve.v1 import model_pb2, placement_pb2, planner_pb2, profile_pb2
 from google.protobuf import duration_pb2
 
-from services.core.deployment import Deployment
+from services.core.deployment import DeployedGroup, Deployment
 from services.core.errors import InvalidArgument, InvalidPlacement
 from services.core.model import ModelSource, RegisteredModel
 from services.core.placement import DEFAULT_DISPATCH, Group, Placement
@@ -91,19 +91,32 @@ def to_placement(message: placement_pb2.Placement) -> Placement:
 
 
 def placement_message(placement: Placement, policy: str = "") -> placement_pb2.Placement:
-    groups = [
-        placement_pb2.Group(config=config_message(group.config), devices=group.devices, models=group.models)
-        for group in placement.groups
-    ]
+    groups = [group_message(group) for group in placement.groups]
     return placement_pb2.Placement(groups=groups, dispatch=placement.dispatch, policy=policy)
 
 
 def deployment_message(deployment: Deployment) -> placement_pb2.Placement:
-    message = placement_message(deployment.placement(), deployment.policy)
-    message.version = deployment.version
-    for group, running in zip(message.groups, deployment.groups, strict=True):
-        group.name, group.address, group.worker = running.name, running.address, running.worker
-    return message
+    return placement_pb2.Placement(
+        version=deployment.version,
+        groups=[deployed_group_message(group) for group in deployment.groups],
+        dispatch=deployment.dispatch,
+        policy=deployment.policy,
+    )
+
+
+def group_message(group: Group) -> placement_pb2.Group:
+    return placement_pb2.Group(config=config_message(group.config), devices=group.devices, models=group.models)
+
+
+def deployed_group_message(group: DeployedGroup) -> placement_pb2.Group:
+    return placement_pb2.Group(
+        name=group.name,
+        config=config_message(group.config),
+        devices=group.devices,
+        models=tuple(group.replicas),
+        address=group.address,
+        worker=group.worker,
+    )
 
 
 def to_cluster(message: planner_pb2.Cluster) -> Cluster:

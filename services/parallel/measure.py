@@ -10,6 +10,9 @@ from services.core.errors import InvalidArgument
 from services.parallel.model import Inputs
 from services.parallel.pipeline import JaxPipeline
 
+# Requests come after pauses, in which caches and clocks of the host wind down.
+PAUSE_S = 0.05
+
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
@@ -43,6 +46,7 @@ def measure(pipeline: JaxPipeline, name: str, batch: Sequence[Inputs], warmup: i
 
 
 def _timed_run(pipeline: JaxPipeline, name: str, activation: object) -> tuple[list[float], list[float]]:
+    time.sleep(PAUSE_S)
     moves_s, totals_s = [], []
     for stage in range(pipeline.inter_op):
         started_s = time.perf_counter()

@@ -133,9 +133,7 @@ class JaxPipeline:
             raise NotPlaced(f"model {name!r} is not loaded here")
         return resident
 
-    def _build(
-        self, source: ModelSource, boundaries: tuple[int, ...] | None, batch_sizes: Sequence[int]
-    ) -> _Resident:
+    def _build(self, source: ModelSource, boundaries: tuple[int, ...] | None, batch_sizes: Sequence[int]) -> _Resident:
         for batch_size in batch_sizes:
             if batch_size < 1:
                 raise InvalidArgument(f"batch sizes must be at least 1, got {batch_size}")

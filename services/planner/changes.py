@@ -1,9 +1,9 @@
 """What a transition leads to, and its single steps on workers and routers."""
 
-import asyncio
 import math
 from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
+from time import monotonic
 from typing import TypeVar
 
 import grpc.aio
@@ -152,10 +152,11 @@ def step_error(error: grpc.aio.AioRpcError) -> AlpaServeError:
 async def routers_follow(members: MemberStore, version: int) -> None:
     """Wait until every live router serves `version`; one that does not in time is silent, and will find
     out from the groups themselves."""
-    try:
-        async with asyncio.timeout(ROUTERS_FOLLOW_S):
-            async for _ in repeating(POLL_S):
-                if all(seen >= version for seen in (await members.router_versions()).values()):
-                    return
-    except TimeoutError:
-        log.warning("routers_behind", placement_version=version, seen=await members.router_versions())
+    give_up_s = monotonic() + ROUTERS_FOLLOW_S
+    async for _ in repeating(POLL_S):
+        seen = await members.router_versions()
+        if all(served >= version for served in seen.values()):
+            return
+        if monotonic() > give_up_s:
+            log.warning("routers_behind", placement_version=version, seen=seen)
+            return

@@ -6,11 +6,13 @@ from math import gcd
 import grpc.aio
 from alpaserve.v1 import worker_pb2_grpc
 
+from services.core.deployment import DeployedGroup
 from services.core.errors import InvalidPlacement, NotPlaced
 from services.core.placement import Group, Placement
 from services.core.spec import Cluster
 from services.infra.server import RECONNECT
 from services.infra.store.members import WorkerRecord
+from services.planner.alignment import aligned
 
 
 class LiveCluster:
@@ -35,13 +37,14 @@ class LiveCluster:
             memory_bytes=self.memory_bytes,
         )
 
-    def to_global(self, placement: Placement) -> Placement:
-        """The same placement with the devices' global ids."""
+    def placed(self, placement: Placement, running: Iterable[DeployedGroup]) -> Placement:
+        """A plan on global ids, as far as may be on the devices of running groups that it resembles."""
         groups = tuple(
             Group(group.config, tuple(self.devices[device] for device in group.devices), group.models)
             for group in placement.groups
         )
-        return Placement(groups, placement.dispatch)
+        alive = [group for group in running if set(group.devices) <= set(self.devices)]
+        return aligned(Placement(groups, placement.dispatch), alive, [worker.devices for worker in self.workers])
 
     def worker_of(self, group: Group) -> WorkerRecord:
         """Raises: InvalidPlacement for devices that are not there, or on more than one worker."""

@@ -46,19 +46,19 @@ class Planning:
         """
         check_scope(request)
         live = None if request.HasField("cluster") else await self._stewardship.cluster()
-        base_version = (await self._placements.current()).version
+        current = await self._placements.current()
         hunt = Hunt(await self._problem(request, live), request, self._time_budget_s(request))
         async for progress in hunt.progress():
             yield planner_pb2.PlanResponse(progress=progress)
         plan = hunt.plan
-        placement = plan.placement if live is None else live.to_global(plan.placement)
+        placement = plan.placement if live is None else live.placed(plan.placement, current.groups)
         found = found_message(hunt, placement)
-        found.base_version = base_version
+        found.base_version = current.version
         if live is not None and not request.HasField("profiles"):
             found.diff.CopyFrom(diff_message(await self._stewardship.preview(placement)))
         yield planner_pb2.PlanResponse(plan=found)
         if not request.validate_only:
-            applied = await self._stewardship.apply(placement, plan.policy, base_version)
+            applied = await self._stewardship.apply(placement, plan.policy, current.version)
             yield planner_pb2.PlanResponse(applied=applied_message(applied))
 
     async def _problem(self, request: planner_pb2.PlanRequest, live: LiveCluster | None) -> Problem:

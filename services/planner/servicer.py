@@ -8,7 +8,6 @@ from alpaserve.v1 import planner_pb2, planner_pb2_grpc
 from google.protobuf import timestamp_pb2
 
 from services.core.deployment import Deployment
-from services.core.errors import InvalidPlacement
 from services.infra.store.placements import PlacementStore
 from services.infra.wire import deployment_message, model_message, to_model, to_placement
 from services.planner.catalog import Catalog
@@ -66,11 +65,12 @@ class PlannerServicer(planner_pb2_grpc.PlannerServicer):
         self, request: planner_pb2.RollbackPlacementRequest, context: Context
     ) -> planner_pb2.RollbackPlacementResponse:
         current = await self._placements.current()
-        version = request.version or current.version - 1
-        if version < 1:
-            raise InvalidPlacement(f"there is no placement before version {current.version}")
-        older = await self._placements.at(version)
-        applied = await self._stewardship.apply(older.placement(), f"rollback to {version}", current.version)
+        older = await (
+            self._placements.at(request.version)
+            if request.version
+            else self._placements.settled_before(current.version)
+        )
+        applied = await self._stewardship.apply(older.placement(), f"rollback to {older.version}", current.version)
         return planner_pb2.RollbackPlacementResponse(applied=applied_message(applied))
 
     async def RegisterModel(

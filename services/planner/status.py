@@ -7,7 +7,7 @@ from services.infra.store.arrivals import ArrivalStore
 from services.infra.store.members import MemberStore
 from services.infra.store.placements import PlacementStore
 from services.infra.store.queues import QueueStore
-from services.planner.messages import group_message
+from services.infra.wire import deployed_group_message
 
 RATE_WINDOW_S = 60
 
@@ -50,7 +50,7 @@ class StatusReader:
         states = await self._queues.get([group.name for group in groups])
         statuses = []
         for group in groups:
-            status = planner_pb2.GroupStatus(group=group_message(group))
+            status = planner_pb2.GroupStatus(group=deployed_group_message(group))
             state = states.get(group.name)
             if state is not None:
                 status.is_alive = True

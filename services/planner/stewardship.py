@@ -95,9 +95,18 @@ class Stewardship:
         placed_on = {group.worker for group in current.groups}
         if not placed_on or not placed_on <= {worker.name for worker in workers}:
             return
-        if not await self._transitions.is_whole(current, workers):
+        if not current.is_settled:
+            await self._finish(current)
+        elif not await self._transitions.is_whole(current, workers):
             log.warning("placement_broken", placement_version=current.version)
             await self.apply(current.placement(), current.policy, current.version)
+
+    async def _finish(self, current: Deployment) -> None:
+        """Go back to where a transition started that was cut off half-way: its lease is gone."""
+        if not await self._placements.is_leased():
+            log.warning("transition_cut_off", placement_version=current.version)
+            settled = await self._placements.settled_before(current.version)
+            await self.apply(settled.placement(), settled.policy, current.version)
 
 
 def change(transition: Transition, target: Target) -> Change:

@@ -41,6 +41,7 @@ class Underway:
             request_overhead_s=self._target.profiles.request_overhead_s,
             dispatch=self._target.placement.dispatch,
             policy=self._target.policy,
+            is_settled=is_last,
         )
 
     def _target_group(self, index: int) -> DeployedGroup:

@@ -10,7 +10,7 @@ import grpc.aio
 from services.core.model import ModelSource
 from services.core.profile import ParallelConfig, StageProfile
 
-NUM_ROUND_TRIPS = 50
+NUM_ROUND_TRIPS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +33,7 @@ class Bench:
 
     def __init__(self, cache_dir: str) -> None:
         self._cache_dir = cache_dir
+        self._echo: grpc.aio.Server | None = None
 
     def device_kind(self) -> str:
         import jax
@@ -65,21 +66,25 @@ class Bench:
         pipeline.unload("measured")
         return profiles
 
-    async def overhead_s(self, num_bytes: int) -> float:
-        """Seconds that a request spends on its way and outside the stages: two gRPC round trips of
-        its size on this host, client to router and router to leader."""
-        server = grpc.aio.server()
+    async def serve_echo(self) -> str:
+        """Answer calls with what they carry; returns the address. Ends with the actor."""
+        self._echo = server = grpc.aio.server()
         handlers = {"Echo": grpc.unary_unary_rpc_method_handler(echo)}
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("alpaserve.bench", handlers),))
         port = server.add_insecure_port("127.0.0.1:0")
         await server.start()
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-            call = channel.unary_unary("/alpaserve.bench/Echo", None, None)
-            payload = bytes(num_bytes)
-            trips = []
-            for _ in range(NUM_ROUND_TRIPS):
-                began_s = time.perf_counter()
-                await call(payload)
-                trips.append(time.perf_counter() - began_s)
-        await server.stop(None)
-        return 2 * statistics.median(trips)
+        return f"127.0.0.1:{port}"
+
+
+async def overhead_s(address: str, num_bytes: int) -> float:
+    """Seconds that a request spends on its way and outside the stages: two gRPC round trips of its size
+    between processes of this host, client to router and router to leader."""
+    async with grpc.aio.insecure_channel(address) as channel:
+        call = channel.unary_unary("/alpaserve.bench/Echo", None, None)
+        payload = bytes(num_bytes)
+        trips = []
+        for _ in range(NUM_ROUND_TRIPS):
+            began_s = time.perf_counter()
+            await call(payload)
+            trips.append(time.perf_counter() - began_s)
+    return 2 * statistics.median(trips)

@@ -13,7 +13,7 @@ from services.core.profile import Device, ModelProfile, ParallelConfig, Profiles
 from services.infra.ray_cluster import answer, joined_cluster, start_actor
 from services.infra.store.registry import ProfileStore
 from services.parallel.environment import device_environment
-from services.profiler.bench import Bench, Job
+from services.profiler.bench import Bench, Job, overhead_s
 from services.profiler.settings import ProfilerSettings
 
 log = structlog.get_logger()
@@ -92,9 +92,9 @@ class Measuring:
             devices_per_node=settings.devices_per_node or settings.num_devices,
         )
         profile = ModelProfile(name, (*await self._older(name, measured), *measured))
-        overhead_s = await answer(bench.overhead_s.remote(MESSAGE_BYTES))
-        await self._profiles.put(Profiles({name: profile}, device, request_overhead_s=overhead_s))
-        log.info("profile_stored", profile=name, num_entries=len(profile.stages), request_overhead_s=overhead_s)
+        request_overhead_s = await overhead_s(await answer(bench.serve_echo.remote()), MESSAGE_BYTES)
+        await self._profiles.put(Profiles({name: profile}, device, request_overhead_s=request_overhead_s))
+        log.info("profile_stored", profile=name, request_overhead_s=request_overhead_s)
         return profile
 
     async def _older(self, name: str, measured: Sequence[StageProfile]) -> list[StageProfile]:

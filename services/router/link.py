@@ -23,6 +23,7 @@ KEEPALIVE = [
     *RECONNECT,
 ]
 Response = leader_pb2.Served | leader_pb2.Rejected | leader_pb2.Failed
+Outbox = asyncio.Queue[leader_pb2.ExecuteRequest | None]
 
 
 class GroupLink:
@@ -33,7 +34,7 @@ class GroupLink:
         self.address = address
         self._router = router
         self._channel = grpc.aio.insecure_channel(address, [*message_limits(max_message_bytes), *KEEPALIVE])
-        self._outbox: asyncio.Queue[leader_pb2.ExecuteRequest] = asyncio.Queue()
+        self._outbox = Outbox()
         self._answers: dict[int, asyncio.Future[Response]] = {}
         self._sequence = 0
         self._is_open = asyncio.Event()
@@ -97,10 +98,11 @@ class GroupLink:
             await asyncio.wait(list(self._answers.values()))
 
     async def _stream(self) -> None:
-        call = leader_pb2_grpc.LeaderStub(self._channel).Execute(self._requests())
+        outbox = Outbox()
+        call = leader_pb2_grpc.LeaderStub(self._channel).Execute(self._requests(outbox))
         try:
             await call.wait_for_connection()
-            self._sequence = 0
+            self._outbox, self._sequence = outbox, 0
             self._is_open.set()
             async for response in call:
                 self._hand_over(response)
@@ -109,12 +111,14 @@ class GroupLink:
         finally:
             self._is_open.clear()
             call.cancel()
+            outbox.put_nowait(None)
             self._fail_all()
 
-    async def _requests(self) -> AsyncIterator[leader_pb2.ExecuteRequest]:
+    async def _requests(self, outbox: Outbox) -> AsyncIterator[leader_pb2.ExecuteRequest]:
+        """What one stream sends; each has an outbox of its own, so that none sends for another."""
         yield leader_pb2.ExecuteRequest(open=leader_pb2.Open(group=self.group, router=self._router))
-        while True:
-            yield await self._outbox.get()
+        while (request := await outbox.get()) is not None:
+            yield request
 
     def _hand_over(self, message: leader_pb2.ExecuteResponse) -> None:
         kind = message.WhichOneof("message")
@@ -126,8 +130,6 @@ class GroupLink:
             answer.set_result(response)
 
     def _fail_all(self) -> None:
-        while not self._outbox.empty():
-            self._outbox.get_nowait()
         for answer in self._answers.values():
             if not answer.done():
                 answer.set_exception(GroupUnavailable(f"group {self.group} went away"))

@@ -44,7 +44,7 @@ class PlacementView:
             self._first_stage.append(self._first_stage[-1] + group.config.inter_op)
         self._free_at = [0.0] * self._first_stage[-1]
         self._num_in_flight = [0] * len(deployment.groups)
-        self._rule = deployment.placement().dispatch_rule
+        self._rule = deployment.dispatch_rule
         self._hosts: dict[str, tuple[int, ...]] = {}
         self._latency: dict[str, list[float]] = {}
         for model in deployment.models:

@@ -48,6 +48,17 @@ class PlacementStore:
             raise InvalidPlacement(f"there is no placement version {version}")
         return _deployment.validate_json(document)
 
+    async def settled_before(self, version: int) -> Deployment:
+        """The last version before this one that no transition left behind half-way.
+
+        Raises: InvalidPlacement if there is none.
+        """
+        for older in range(version - 1, 0, -1):
+            deployment = await self.at(older)
+            if deployment.is_settled:
+                return deployment
+        raise InvalidPlacement(f"there is no placement before version {version}")
+
     async def publish(self, deployment: Deployment) -> Deployment:
         """Make the successor of `deployment.version` current, and tell the routers.
 
@@ -84,6 +95,10 @@ class PlacementStore:
 
     async def new_group_name(self) -> str:
         return f"g{await self._redis.incr(keys.GROUP_COUNTER)}"
+
+    async def is_leased(self) -> bool:
+        """Whether somebody changes the placement right now."""
+        return bool(await self._redis.exists(keys.TRANSITION_LEASE))
 
     @asynccontextmanager
     async def lease(self) -> AsyncIterator[None]:

@@ -99,10 +99,7 @@ class GroupLeader:
         except InvalidInput as error:
             return Failed(Failure.INVALID_INPUT, str(error))
         now_s = monotonic()
-        end_s = schedule.last_stage_end(
-            now_s, self.clocks.free_at(now_s), replica.stage_latency_s, 0, self.clocks.num_stages
-        )
-        finish_s = end_s + replica.request_overhead_s
+        finish_s = self.clocks.predicted_end(replica, now_s) + replica.request_overhead_s
         queue_full = len(self.clocks.flights) >= self._queue_limit
         if queue_full or not schedule.admits(finish_s, now_s, remaining_s):
             return Rejected(finish_s - now_s, queue_full)
