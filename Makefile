@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+SEED ?= 0
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .PHONY: install test test-all lint types demo protos clean
@@ -29,7 +30,7 @@ test-all: lint types
 	$(BIN)/pytest
 
 demo: install
-	$(BIN)/python deploy/demo/demo.py
+	$(BIN)/python deploy/demo/demo.py --seed $(SEED)
 
 protos: install
 	PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/python protos/generate.py
