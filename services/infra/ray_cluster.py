@@ -7,14 +7,30 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import ray
+import structlog
 from ray.exceptions import RayActorError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+from tenacity import RetryCallState, retry, retry_if_exception_type, stop_after_attempt
 
 from services.core.errors import AlpaServeError, GroupUnavailable
 
+log = structlog.get_logger()
+
 LOCAL = "local"
+# Ray gives its own processes half a minute to start, which a busy host may not keep.
+NUM_STARTS = 3
 
 
+def start_failed(state: RetryCallState) -> None:
+    log.warning(
+        "ray_start_failed", attempt=state.attempt_number, error=str(state.outcome and state.outcome.exception())
+    )
+    ray.shutdown()
+
+
+@retry(
+    retry=retry_if_exception_type(RuntimeError), stop=stop_after_attempt(NUM_STARTS), reraise=True, after=start_failed
+)
 def join_cluster(address: str, object_store_bytes: int) -> None:
     """Start a cluster of this host alone if `address` is local, else join the named one."""
     if address == LOCAL:

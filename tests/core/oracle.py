@@ -49,9 +49,14 @@ def finish(now_s: float, clocks: list[float], costs: list[float]) -> tuple[float
 
 
 def choose(
-    rule: str, now_s: float, hosts: list[int], clocks: list[list[float]], ends: list[list[float]], costs: Document
+    rule: str,
+    now_s: float,
+    clocks: list[list[float]],
+    ends: list[list[float]],
+    costs: dict[int, list[float]],
 ) -> int:
-    """The group a request is dispatched to; the first of equals."""
+    """The group a request is dispatched to, of those with `costs`; the first of equals."""
+    hosts = sorted(costs)
     if rule == "earliest-free":
         return min(hosts, key=lambda g: clocks[g][-1])
     if rule == "shortest-queue":
@@ -74,7 +79,7 @@ def simulate(
             fates.append((-1, None))
             continue
         costs = {g: stage_costs(profiles, profile_of[name], groups[g]) for g in hosts}
-        chosen = choose(rule, now_s, hosts, clocks, ends, costs)
+        chosen = choose(rule, now_s, clocks, ends, costs)
         end_s, after = finish(now_s, clocks[chosen], costs[chosen])
         finish_s = end_s + profiles["request_overhead_s"]
         if finish_s - now_s <= allowed(spec, profiles, name, own_slo_s):

@@ -53,6 +53,14 @@ def test_a_finish_exactly_at_the_deadline_is_admitted(finish_s: float, admitted:
     assert admits(finish_s, 1.0, 2.0) is admitted
 
 
+def test_the_latency_is_compared_not_the_instant() -> None:
+    arrival_s, slo_s = 0.1, 0.2
+    finish_s = arrival_s + slo_s
+
+    assert finish_s - arrival_s > slo_s
+    assert not admits(finish_s, arrival_s, slo_s)
+
+
 def test_no_slo_admits_everything() -> None:
     assert admits(1e300, 0.0, float("inf"))
 

@@ -14,7 +14,7 @@ from services.core.problem import pose
 from services.core.schedule import DISPATCH_RULES
 from services.core.simulator import compiled_serve, fingerprint, serve_once, simulate, simulate_counts, warm_up
 from tests.core import oracle
-from tests.core.cases import Case, Row, cases
+from tests.core.cases import Case, Row, cases, long_case
 
 
 def outcome_of(case: Case, serve: object = None, rows: list[Row] | None = None) -> Outcome:
@@ -32,7 +32,7 @@ def fates(outcome: Outcome) -> list[tuple[int, float | None]]:
     return [(group, finish_s if was else None) for group, finish_s, was in admitted]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(cases())
 def test_interpreted_and_compiled_agree_bit_for_bit(case: Case) -> None:
     interpreted = outcome_of(case, kernel.serve)
@@ -43,13 +43,24 @@ def test_interpreted_and_compiled_agree_bit_for_bit(case: Case) -> None:
     assert interpreted.stage_free_s.tobytes() == compiled.stage_free_s.tobytes()
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(cases())
 def test_every_fate_is_what_an_independent_simulator_says(case: Case) -> None:
     assert fates(outcome_of(case, kernel.serve)) == oracle_fates(case)
 
 
-@settings(max_examples=150, deadline=None)
+@pytest.mark.parametrize("rule", DISPATCH_RULES)
+@pytest.mark.parametrize("seed", range(3))
+def test_a_long_overloaded_run_is_what_an_independent_simulator_says(rule: str, seed: int) -> None:
+    case = long_case(rule, seed)
+
+    outcome = outcome_of(case, compiled_serve())
+
+    assert fates(outcome) == oracle_fates(case)
+    assert 0.2 < outcome.admitted.mean() < 0.9
+
+
+@settings(max_examples=50, deadline=None)
 @given(cases())
 def test_counts_are_those_of_the_full_outcome(case: Case) -> None:
     problem = case.problem()
@@ -69,7 +80,7 @@ def test_counts_are_those_of_the_full_outcome(case: Case) -> None:
     assert counts.latency_s == pytest.approx(latency_s.sum())
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(cases())
 def test_a_rejected_request_changes_nothing(case: Case) -> None:
     first = outcome_of(case, kernel.serve)
@@ -81,7 +92,7 @@ def test_a_rejected_request_changes_nothing(case: Case) -> None:
     assert [fate for fate in fates(first) if fate[1] is not None] == expected
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(cases())
 def test_whoever_is_admitted_keeps_the_slo_and_finishes_in_order_on_its_group(case: Case) -> None:
     problem = case.problem()

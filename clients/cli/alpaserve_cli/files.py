@@ -4,6 +4,7 @@ Everything a file can do wrong ends as one `AlpaServeError` whose message begins
 """
 
 import gzip
+import io
 import json
 import math
 import re
@@ -37,7 +38,7 @@ def read_placement(path: Path) -> Placement:
 
 
 def read_workload(path: Path) -> Workload:
-    return _parsed(path, lambda: parse_workload(read_text(path).splitlines(keepends=True)))
+    return _parsed(path, lambda: parse_workload(io.StringIO(read_text(path), newline="")))
 
 
 def read_text(path: Path) -> str:

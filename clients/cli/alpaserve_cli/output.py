@@ -26,16 +26,22 @@ def print_json(document: Any) -> None:
 
 
 def print_table(title: str, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Print a table; the first column is text, the others align right."""
+    """Print a table, figures aligned right."""
     from rich.console import Console
     from rich.table import Table
 
     table = Table(title=title, title_justify="left")
+    lines = [tuple(row) for row in rows]
     for column, name in enumerate(header):
-        table.add_column(name, justify="left" if column == 0 else "right")
-    for row in rows:
-        table.add_row(*(_cell(value) for value in row))
+        is_figure = all(_is_figure(line[column]) for line in lines)
+        table.add_column(name, justify="right" if is_figure else "left", overflow="fold")
+    for line in lines:
+        table.add_row(*(_cell(value) for value in line))
     Console().print(table)
+
+
+def _is_figure(value: object) -> bool:
+    return value is None or isinstance(value, int | float) or (isinstance(value, str) and value.endswith("%"))
 
 
 def _cell(value: object) -> str:

@@ -90,7 +90,7 @@ def launch(service: str, env: Mapping[str, str], log_path: Path) -> StartingServ
     return StartingService(service, log_path, log_offset, child)
 
 
-def start(service: str, env: Mapping[str, str], log_path: Path, *, timeout_s: float = 60.0) -> ServiceProcess:
+def start(service: str, env: Mapping[str, str], log_path: Path, *, timeout_s: float = 120.0) -> ServiceProcess:
     """Launch a service and wait until it serves.
 
     Raises: ServiceStartError if it ends before or takes longer than `timeout_s` seconds.

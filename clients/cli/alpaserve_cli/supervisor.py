@@ -22,7 +22,7 @@ class Member:
     name: str
     service: str
     env: Mapping[str, str]
-    start_timeout_s: float = 60.0
+    start_timeout_s: float = 120.0
 
 
 class Backoff:

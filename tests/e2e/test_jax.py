@@ -1,0 +1,131 @@
+"""A real model on real (host) devices, through the whole system."""
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+from alpaserve.v1 import model_pb2
+from alpaserve_client import InvalidArgument
+from numpy.typing import NDArray
+
+from tests.e2e.cluster import Cluster, group, model, running_cluster
+
+CONFIG = {
+    "model_type": "bert",
+    "vocab_size": 24,
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 32,
+    "max_position_embeddings": 12,
+    "type_vocab_size": 2,
+    "initializer_range": 0.5,
+}
+PROFILES = {
+    "schema": "alpaserve.profiles/v1",
+    "models": [
+        {
+            "model": "tiny",
+            "profiles": [
+                {
+                    "inter_op": inter_op,
+                    "intra_op": 1,
+                    "batch_size": 1,
+                    "stage_latency_s": [0.01] * inter_op,
+                    "stage_weight_bytes": [20_000] * inter_op,
+                }
+                for inter_op in (1, 2)
+            ],
+        }
+    ],
+}
+PLACED = (group(1, 1, [0], "alone"), group(2, 1, [1, 2], "piped"))
+IDS = np.array([3, 1, 4, 1, 5], dtype=np.int64)
+Inputs = Mapping[str, NDArray[Any]]
+
+
+def source(config: str) -> model_pb2.ModelSource:
+    return model_pb2.ModelSource(config_json=config, seed=7, sequence_length=8)
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    directory = tmp_path_factory.mktemp("jax")
+    with running_cluster(
+        directory, 1, PROFILES, executor="jax", num_devices=3, memory_bytes=1_000_000, cache_dir=directory / "compiled"
+    ) as running:
+        running.register(
+            model("alone", "tiny", source=source(json.dumps(CONFIG))),
+            model("piped", "tiny", source=source(json.dumps(CONFIG))),
+            model("sourceless", "tiny"),
+            model("headless", "tiny", source=source(json.dumps(CONFIG | {"num_attention_heads": 3}))),
+            model("garbled", "tiny", source=source("{")),
+        )
+        running.apply(*PLACED)
+        yield running
+
+
+async def test_a_pipeline_answers_like_a_single_device(cluster: Cluster) -> None:
+    async with cluster.client() as client:
+        alone = await client.infer("alone", {"input_ids": IDS})
+        piped = await client.infer("piped", {"input_ids": IDS})
+        other = await client.infer("piped", {"input_ids": IDS[::-1]})
+    assert alone.group != piped.group
+    assert sorted(alone.outputs) == sorted(piped.outputs)
+    for name, output in alone.outputs.items():
+        assert np.isfinite(output).all()
+        np.testing.assert_allclose(piped.outputs[name], output, rtol=1e-4, atol=1e-5)
+    assert any(not np.allclose(other.outputs[name], piped.outputs[name]) for name in piped.outputs)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "says"),
+    [
+        ({"input_ids": IDS.astype(np.float32)}, "input_ids has dtype float32, expected int32 or int64"),
+        ({"input_ids": IDS.astype(np.int16)}, "input_ids has dtype int16"),
+        ({"input_ids": IDS.reshape(1, 5)}, "input_ids has shape (1, 5)"),
+        ({"input_ids": np.zeros(9, dtype=np.int64)}, "input_ids has shape (9,), expected (length,) with length"),
+        ({"input_ids": np.zeros(0, dtype=np.int64)}, "input_ids has shape (0,)"),
+        ({"input_ids": np.array([3, 24])}, "input_ids[1] is 24, expected 0 to 23"),
+        ({"input_ids": np.array([-1, 3])}, "input_ids[0] is -1"),
+        ({"input_ids": IDS, "attention_mask": IDS[:2] * 0}, "attention_mask has shape (2,)"),
+        ({"input_ids": IDS, "attention_mask": IDS * 0}, "attention_mask has no 1"),
+        ({"input_ids": IDS, "pixels": IDS}, "unknown input 'pixels'"),
+        ({}, "missing input 'input_ids'"),
+    ],
+)
+@pytest.mark.parametrize("name", ["alone", "piped"])
+async def test_inputs_that_the_model_does_not_take_are_invalid(
+    cluster: Cluster, name: str, inputs: Inputs, says: str
+) -> None:
+    async with cluster.client() as client:
+        with pytest.raises(InvalidArgument) as refused:
+            await client.infer(name, inputs)
+        served = await client.infer(name, {"input_ids": IDS})
+    assert f"model {name!r}" in refused.value.message
+    assert says in refused.value.message
+    assert served.outputs
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("sourceless", "model 'sourceless' has no source: only emulated devices can serve it"),
+        ("headless", "hidden_size 16 is not a multiple of num_attention_heads 3"),
+        ("garbled", "JSON"),
+    ],
+)
+async def test_a_model_that_cannot_be_loaded_leaves_the_placement_as_it_was(
+    cluster: Cluster, name: str, says: str
+) -> None:
+    before = cluster.placement()
+    with pytest.raises(InvalidArgument) as refused:
+        cluster.apply(group(1, 1, [0], "alone", name), *PLACED[1:])
+    after = cluster.placement()
+    async with cluster.client() as client:
+        served = await client.infer("alone", {"input_ids": IDS})
+    assert says in refused.value.message
+    assert after == before
+    assert served.outputs

@@ -1,0 +1,49 @@
+"""The live workers as one cluster."""
+
+import pytest
+
+from services.core.errors import InvalidPlacement, NotPlaced
+from services.core.placement import Group, Placement
+from services.core.profile import ParallelConfig
+from services.core.spec import Cluster
+from services.infra.store.members import WorkerRecord
+from services.planner.cluster import LiveCluster
+
+
+def worker(name: str, first_device: int, num_devices: int, memory_bytes: int = 100) -> WorkerRecord:
+    return WorkerRecord(name, f"{name}:1", "emulated", first_device, num_devices, memory_bytes)
+
+
+@pytest.fixture
+def cluster() -> LiveCluster:
+    """Devices 0 … 3 and 8 … 9: the worker of 4 … 7 has left."""
+    return LiveCluster((worker("w0", 0, 4, 90), worker("w2", 8, 2, 70)))
+
+
+def test_a_plan_sees_devices_without_gaps_and_nodes_that_no_worker_crosses(cluster: LiveCluster) -> None:
+    assert cluster.for_planning() == Cluster(num_devices=6, devices_per_node=2, memory_bytes=70)
+
+
+def test_a_plan_is_carried_over_to_the_devices_that_are_there(cluster: LiveCluster) -> None:
+    config = ParallelConfig(2, 1)
+    planned = Placement((Group(config, (2, 3), ("a",)), Group(config, (4, 5), ("b",))), "earliest-finish")
+    expected = Placement((Group(config, (2, 3), ("a",)), Group(config, (8, 9), ("b",))), "earliest-finish")
+    assert cluster.to_global(planned) == expected
+
+
+@pytest.mark.parametrize(("devices", "name"), [((0, 1), "w0"), ((3, 0), "w0"), ((9, 8), "w2")])
+def test_a_group_runs_on_the_worker_of_its_devices(cluster: LiveCluster, devices: tuple[int, ...], name: str) -> None:
+    assert cluster.worker_of(Group(ParallelConfig(2, 1), devices)).name == name
+
+
+@pytest.mark.parametrize(
+    ("devices", "says"), [((3, 8), r"\(3, 8\)"), ((0, 5), r"\(0, 5\)"), ((5, 6), "device 5"), ((99, 0), "device 99")]
+)
+def test_devices_that_are_missing_or_apart_are_named(cluster: LiveCluster, devices: tuple[int, ...], says: str) -> None:
+    with pytest.raises(InvalidPlacement, match=says):
+        cluster.worker_of(Group(ParallelConfig(2, 1), devices))
+
+
+def test_without_workers_there_is_no_cluster() -> None:
+    with pytest.raises(NotPlaced):
+        LiveCluster(())

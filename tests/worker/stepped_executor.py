@@ -1,0 +1,80 @@
+"""An executor whose stages end when a test says so, and the replicas that run on it."""
+
+import asyncio
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from services.core.errors import InvalidInput
+from services.core.model import RegisteredModel
+from services.worker.leader.executor import Replica, Tensors
+
+
+def replica(name: str, *stage_latency_s: float, weight_bytes: int = 1, overhead_s: float = 0.0) -> Replica:
+    return Replica(RegisteredModel(name, name), stage_latency_s, (weight_bytes,) * len(stage_latency_s), overhead_s)
+
+
+def tagged(tag: str) -> Tensors:
+    """Inputs that the executor can tell apart."""
+    return {"tag": np.array([ord(letter) for letter in tag])}
+
+
+def tag_of(inputs: Tensors) -> str:
+    return "".join(map(chr, inputs["tag"]))
+
+
+@dataclass
+class SteppedExecutor:
+    """Notes which request runs where. A request named `bad` is invalid, `bug` breaks `prepare`,
+    `broken` a stage, `lost` the collection of its outputs."""
+
+    loaded: list[str] = field(default_factory=list)
+    unloaded: list[str] = field(default_factory=list)
+    began: list[tuple[int, str]] = field(default_factory=list)
+    running: dict[int, str] = field(default_factory=dict)
+    is_closed: bool = False
+    _ends: dict[int, asyncio.Queue[None]] = field(default_factory=lambda: defaultdict(asyncio.Queue))
+
+    def finish(self, stage: int, times: int = 1) -> None:
+        """Let the stage end what it runs, or will run next."""
+        for _ in range(times):
+            self._ends[stage].put_nowait(None)
+
+    async def load(self, replica: Replica) -> None:
+        self.loaded.append(replica.model.name)
+
+    async def unload(self, model: str) -> None:
+        self.unloaded.append(model)
+
+    def prepare(self, model: str, inputs: Tensors) -> str:
+        tag = tag_of(inputs)
+        if tag == "bad":
+            raise InvalidInput("tag is 'bad'")
+        if tag == "bug":
+            raise ZeroDivisionError("a secret")
+        return tag
+
+    async def run_stage(self, model: str, stage: int, activation: Any) -> Any:
+        self.began.append((stage, activation))
+        self.running[stage] = activation
+        await self._ends[stage].get()
+        del self.running[stage]
+        if activation == "broken":
+            raise RuntimeError("a secret")
+        return activation
+
+    def collect(self, model: str, activation: Any) -> Tensors:
+        if activation == "lost":
+            raise RuntimeError("a secret")
+        return tagged(activation)
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+async def settled() -> None:
+    """Every task that can go on without a timer has done so."""
+    for _ in range(20):
+        await asyncio.sleep(0)
