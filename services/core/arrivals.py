@@ -17,9 +17,7 @@ from services.core.workload import Workload, workload_from_arrivals
 _MAX_RATE_MULTIPLE = 5.0
 
 
-def gamma_arrivals(
-    rate_per_s: float, cv: float, duration_s: float, rng: np.random.Generator
-) -> NDArray[np.float64]:
+def gamma_arrivals(rate_per_s: float, cv: float, duration_s: float, rng: np.random.Generator) -> NDArray[np.float64]:
     """Arrivals in [0, duration_s) with Gamma gaps: shape 1/cv², scale cv²/rate; cv 0 is even."""
     for name, value in (("rate_per_s", rate_per_s), ("cv", cv), ("duration_s", duration_s)):
         if not (math.isfinite(value) and value >= 0):
@@ -103,9 +101,7 @@ def fit_gamma(arrival_s: NDArray[np.float64]) -> tuple[float, float]:
     return 1 / mean, float(gaps.std()) / mean
 
 
-def refitted_workload(
-    workload: Workload, window_s: float, rate_scale: float, cv_scale: float, seed: int
-) -> Workload:
+def refitted_workload(workload: Workload, window_s: float, rate_scale: float, cv_scale: float, seed: int) -> Workload:
     """Arrivals drawn anew: a Gamma process is fitted to each model in each window, then scaled.
 
     A model with fewer than three arrivals in a window keeps its empirical rate, at cv 1.

@@ -127,7 +127,5 @@ def _group_rows(problem: Problem, placement: Placement, outcome: Outcome) -> tup
             cost_s = problem.profiles.stage_latency_s(problem.spec.models[m].profile, group.config)
             busy_s += num_served[m] * np.array(cost_s)
         share = busy_s / horizon_s if horizon_s > 0 else busy_s * 0
-        rows.append(
-            GroupAttainment(int(dispatched.sum()), int(served.sum()), tuple(float(part) for part in share))
-        )
+        rows.append(GroupAttainment(int(dispatched.sum()), int(served.sum()), tuple(float(part) for part in share)))
     return tuple(rows)

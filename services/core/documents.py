@@ -121,8 +121,7 @@ def spec_document(spec: Spec) -> dict[str, Any]:
             "memory_bytes": cluster.memory_bytes,
         },
         "models": [
-            {"name": model.name, "profile": model.profile}
-            | _given(slo_scale=model.slo_scale, slo_s=model.slo_s)
+            {"name": model.name, "profile": model.profile} | _given(slo_scale=model.slo_scale, slo_s=model.slo_s)
             for model in spec.models
         ],
     }

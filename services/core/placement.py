@@ -56,9 +56,7 @@ class Placement:
 
 def group_weight_bytes(group: Group, spec: Spec, profiles: Profiles) -> int:
     """What each device of the group must hold: the sum of its models' heaviest stages."""
-    return sum(
-        profiles[spec.model(model).profile].at(group.config).heaviest_stage_bytes for model in group.models
-    )
+    return sum(profiles[spec.model(model).profile].at(group.config).heaviest_stage_bytes for model in group.models)
 
 
 def check_placement(placement: Placement, spec: Spec, profiles: Profiles) -> None:

@@ -35,9 +35,7 @@ class Indices(Protocol):
     def __iter__(self) -> Iterator[int]: ...
 
 
-def last_stage_end(
-    now_s: float, free_at: Seconds, latency: Seconds, begin: int, end: int
-) -> float:
+def last_stage_end(now_s: float, free_at: Seconds, latency: Seconds, begin: int, end: int) -> float:
     """When a request that enters stage `begin` now leaves stage `end - 1`."""
     t = now_s
     for k in range(begin, end):
@@ -47,9 +45,7 @@ def last_stage_end(
     return t
 
 
-def commit(
-    now_s: float, free_at: Clocks, latency: Seconds, begin: int, end: int
-) -> None:
+def commit(now_s: float, free_at: Clocks, latency: Seconds, begin: int, end: int) -> None:
     """Advance the clocks of the stages that a request passes through, in place."""
     t = now_s
     for k in range(begin, end):

@@ -20,9 +20,7 @@ _MAF1_FIRST_COLUMNS = ["HashOwner", "HashApp", "HashFunction", "Trigger"]
 MAF1_BUCKET_S = 60.0
 
 
-def read_maf2(
-    lines: Iterable[str], names: Sequence[str], begin_s: float = 0.0, end_s: float = math.inf
-) -> Workload:
+def read_maf2(lines: Iterable[str], names: Sequence[str], begin_s: float = 0.0, end_s: float = math.inf) -> Workload:
     """Invocations that start in [begin_s, end_s) of the trace, counted from `begin_s`.
 
     An invocation starts at its end minus its duration; functions are numbered by first appearance.

@@ -17,6 +17,7 @@ from services.planner.catalog import Catalog
 from services.planner.changes import Workers
 from services.planner.cluster import WorkerStubs
 from services.planner.planning import Planning
+from services.planner.posing import Posing
 from services.planner.servicer import PlannerServicer
 from services.planner.settings import PlannerSettings
 from services.planner.status import StatusReader
@@ -33,8 +34,8 @@ async def serve(settings: PlannerSettings) -> None:
     catalog = Catalog(ModelStore(redis), ProfileStore(redis), placements)
     transitions = Transitions(placements, members, Workers(stubs, settings.step_timeout_s))
     stewardship = Stewardship(placements, members, catalog, transitions)
-    workloads = WorkloadSource(arrivals, settings.live_window_s)
-    planning = Planning(settings, catalog, stewardship, placements, workloads)
+    posing = Posing(catalog, WorkloadSource(arrivals, settings.live_window_s))
+    planning = Planning(settings, posing, stewardship, placements)
     status = StatusReader(placements, members, QueueStore(redis), arrivals)
     servicer = PlannerServicer(planning, stewardship, placements, catalog, status)
     server = Server(settings)

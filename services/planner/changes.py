@@ -22,7 +22,7 @@ from services.core.errors import (
 from services.core.model import RegisteredModel
 from services.core.placement import Group, Placement, check_placement
 from services.core.profile import ParallelConfig, Profiles
-from services.core.spec import Cluster, Spec
+from services.core.spec import Spec
 from services.infra.background import repeating
 from services.infra.store.members import MemberStore, WorkerRecord
 from services.infra.wire import config_message, model_message, to_config
@@ -59,8 +59,7 @@ class Target:
                 if worker.executor == "jax" and self.models[name].source is None:
                     raise InvalidModel(f"model {name!r} has no source: only emulated devices can serve it")
         if held:
-            cluster = Cluster(max(self.cluster.devices) + 1, 1, self.cluster.memory_bytes)
-            spec = Spec(cluster, tuple(self.models[name].spec() for name in sorted(held)))
+            spec = Spec(self.cluster.as_numbered(), tuple(self.models[name].spec() for name in sorted(held)))
             check_placement(self.placement, spec, self.profiles)
 
     def heaviest(self, model: str, config: ParallelConfig) -> int:

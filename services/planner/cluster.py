@@ -37,6 +37,10 @@ class LiveCluster:
             memory_bytes=self.memory_bytes,
         )
 
+    def as_numbered(self) -> Cluster:
+        """The cluster under global ids: gaps count as devices that nobody uses."""
+        return Cluster(max(self.devices) + 1, 1, self.memory_bytes)
+
     def placed(self, placement: Placement, running: Iterable[DeployedGroup]) -> Placement:
         """A plan on global ids, as far as may be on the devices of running groups that it resembles."""
         groups = tuple(

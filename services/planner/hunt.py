@@ -28,7 +28,7 @@ class Hunt:
         self._best = (0.0, 0)
         self._began_s = monotonic()
         self._plan: Plan | None = None
-        limits = Limits(request.max_simulations or None, self._should_stop)
+        limits = Limits(request.max_simulations or None, self._share_of_time)
         self._search = Search(problem, request.dispatch or DEFAULT_DISPATCH, request.seed, limits, self._note)
         self.search_s = 0.0
 
@@ -60,8 +60,9 @@ class Hunt:
         rows = report(self._problem, placement, outcome).models
         return {name: row.attainment for name, row in rows.items() if row.attainment is not None}
 
-    def _should_stop(self) -> bool:
-        return self._is_cancelled.is_set() or monotonic() - self._began_s > self._time_budget_s
+    def _share_of_time(self) -> float:
+        """How much of its time the search has used; all of it once it is cancelled."""
+        return 1.0 if self._is_cancelled.is_set() else (monotonic() - self._began_s) / self._time_budget_s
 
     def _note(self, attainment: float, num_simulations: int) -> None:
         self._best = (attainment, num_simulations)

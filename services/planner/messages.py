@@ -2,6 +2,7 @@
 
 from alpaserve.v1 import planner_pb2
 
+from services.core.attainment import Report
 from services.infra.wire import deployed_group_message, deployment_message, group_message
 from services.planner.stewardship import Applied, Change
 
@@ -22,4 +23,24 @@ def diff_message(change: Change) -> planner_pb2.PlacementDiff:
 def applied_message(applied: Applied) -> planner_pb2.PlacementApplied:
     return planner_pb2.PlacementApplied(
         placement=deployment_message(applied.deployment), transition_s=applied.transition_s
+    )
+
+
+def report_message(report: Report) -> planner_pb2.SimulateResponse:
+    latency_s = report.latency_s
+    return planner_pb2.SimulateResponse(
+        attainment=report.attainment,
+        num_requests=report.num_requests,
+        goodput_per_s=report.goodput_per_s,
+        latency_s=planner_pb2.LatencySummary(mean=latency_s.mean, p50=latency_s.p50, p99=latency_s.p99),
+        models={
+            name: planner_pb2.ModelAttainment(attainment=row.attainment, num_requests=row.num_requests)
+            for name, row in report.models.items()
+        },
+        groups=[
+            planner_pb2.GroupAttainment(
+                num_requests=row.num_requests, num_attained=row.num_attained, stage_busy_share=row.stage_busy_share
+            )
+            for row in report.groups
+        ],
     )

@@ -1,25 +1,24 @@
 """The life of a plan: pose the problem, search beside the event loop, preview, apply."""
 
+import asyncio
 import math
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
+from dataclasses import replace
 
 from alpaserve.v1 import planner_pb2
 
+from services.core.attainment import Report, report
 from services.core.errors import InvalidArgument
-from services.core.model import RegisteredModel
 from services.core.placement import Placement
-from services.core.problem import Problem, pose
-from services.core.profile import Profiles
-from services.core.spec import Spec
+from services.core.problem import Problem
+from services.core.simulator import simulate
 from services.infra.store.placements import PlacementStore
-from services.infra.wire import duration_s, placement_message, to_cluster, to_model, to_profiles
-from services.planner.catalog import Catalog
-from services.planner.cluster import LiveCluster
+from services.infra.wire import duration_s, placement_message, to_cluster, to_placement
 from services.planner.hunt import Hunt
-from services.planner.messages import applied_message, diff_message
+from services.planner.messages import applied_message, diff_message, report_message
+from services.planner.posing import Posing
 from services.planner.settings import PlannerSettings
 from services.planner.stewardship import Stewardship
-from services.planner.workloads import WorkloadSource
 
 
 class Planning:
@@ -28,16 +27,14 @@ class Planning:
     def __init__(
         self,
         settings: PlannerSettings,
-        catalog: Catalog,
+        posing: Posing,
         stewardship: Stewardship,
         placements: PlacementStore,
-        workloads: WorkloadSource,
     ) -> None:
         self._settings = settings
-        self._catalog = catalog
+        self._posing = posing
         self._stewardship = stewardship
         self._placements = placements
-        self._workloads = workloads
 
     async def plan(self, request: planner_pb2.PlanRequest) -> AsyncIterator[planner_pb2.PlanResponse]:
         """Progress, the plan, and unless validate_only its application.
@@ -47,7 +44,10 @@ class Planning:
         check_scope(request)
         live = None if request.HasField("cluster") else await self._stewardship.cluster()
         current = await self._placements.current()
-        hunt = Hunt(await self._problem(request, live), request, self._time_budget_s(request))
+        cluster = to_cluster(request.cluster) if live is None else live.for_planning()
+        most_devices = None if live is None else cluster.devices_per_node
+        problem = await self._posing.problem(request, cluster, most_devices)
+        hunt = Hunt(problem, request, self._time_budget_s(request))
         async for progress in hunt.progress():
             yield planner_pb2.PlanResponse(progress=progress)
         plan = hunt.plan
@@ -61,26 +61,29 @@ class Planning:
             applied = await self._stewardship.apply(placement, plan.policy, current.version)
             yield planner_pb2.PlanResponse(applied=applied_message(applied))
 
-    async def _problem(self, request: planner_pb2.PlanRequest, live: LiveCluster | None) -> Problem:
-        models = [to_model(model) for model in request.models] or list((await self._catalog.models()).values())
-        profiles = await self._profiles(request, models)
-        cluster = to_cluster(request.cluster) if live is None else live.for_planning()
-        if live is not None:
-            profiles = profiles.within(cluster.devices_per_node)
-        spec = Spec(cluster, tuple(model.spec() for model in models))
-        workload = await self._workloads.make(request.workload, spec.names, request.seed)
-        return pose(spec, profiles, workload)
-
-    async def _profiles(self, request: planner_pb2.PlanRequest, models: Sequence[RegisteredModel]) -> Profiles:
-        if request.HasField("profiles"):
-            return to_profiles(request.profiles)
-        return await self._catalog.profiles_of(models)
-
     def _time_budget_s(self, request: planner_pb2.PlanRequest) -> float:
         """A limit on simulations alone leaves the time open, so that the plan can be had again."""
         if request.HasField("time_budget"):
             return duration_s(request.time_budget, "time_budget")
         return math.inf if request.max_simulations else self._settings.time_budget_s
+
+    async def simulate(self, request: planner_pb2.SimulateRequest) -> planner_pb2.SimulateResponse:
+        """What a placement, or the running one, would attain. Raises: as `plan`; DoesNotFit."""
+        running = await self._placements.current()
+        placement = to_placement(request.placement) if request.HasField("placement") else running.placement()
+        if request.dispatch:
+            placement = replace(placement, dispatch=request.dispatch)
+        if request.HasField("cluster"):
+            cluster = to_cluster(request.cluster)
+        else:
+            cluster = (await self._stewardship.cluster()).as_numbered()
+        problem = await self._posing.problem(request, cluster)
+        return report_message(await asyncio.to_thread(simulated, problem, placement))
+
+
+def simulated(problem: Problem, placement: Placement) -> Report:
+    outcome = simulate(problem, problem.placement_layout(placement), placement.dispatch_rule)
+    return report(problem, placement, outcome)
 
 
 def check_scope(request: planner_pb2.PlanRequest) -> None:

@@ -40,6 +40,9 @@ class PlannerServicer(planner_pb2_grpc.PlannerServicer):
         async for response in self._planning.plan(request):
             yield response
 
+    async def Simulate(self, request: planner_pb2.SimulateRequest, context: Context) -> planner_pb2.SimulateResponse:
+        return await self._planning.simulate(request)
+
     async def ApplyPlan(self, request: planner_pb2.ApplyPlanRequest, context: Context) -> planner_pb2.ApplyPlanResponse:
         placement = to_placement(request.placement)
         applied = await self._stewardship.apply(

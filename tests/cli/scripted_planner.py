@@ -32,7 +32,7 @@ class ScriptedPlanner(planner_pb2_grpc.PlannerServicer):
         self.history.append(running)
         return planner_pb2.PlacementApplied(placement=running, transition_s=0.5)
 
-    def Plan(  # noqa: N802
+    def Plan(
         self, request: planner_pb2.PlanRequest, context: grpc.ServicerContext
     ) -> Iterator[planner_pb2.PlanResponse]:
         self.plans.append(request)
@@ -45,7 +45,12 @@ class ScriptedPlanner(planner_pb2_grpc.PlannerServicer):
         if not request.validate_only:
             yield planner_pb2.PlanResponse(applied=self.run(placement))
 
-    def ApplyPlan(  # noqa: N802
+    def Simulate(
+        self, request: planner_pb2.SimulateRequest, context: grpc.ServicerContext
+    ) -> planner_pb2.SimulateResponse:
+        return planner_pb2.SimulateResponse(attainment=0.5, num_requests=len(request.workload.arrivals.arrival_s))
+
+    def ApplyPlan(
         self, request: planner_pb2.ApplyPlanRequest, context: grpc.ServicerContext
     ) -> planner_pb2.ApplyPlanResponse:
         if request.expected_version and request.expected_version != len(self.history):
@@ -54,42 +59,42 @@ class ScriptedPlanner(planner_pb2_grpc.PlannerServicer):
             applied=self.run(request.placement), diff=planner_pb2.PlacementDiff(formed=request.placement.groups)
         )
 
-    def GetPlacement(  # noqa: N802
+    def GetPlacement(
         self, request: planner_pb2.GetPlacementRequest, context: grpc.ServicerContext
     ) -> planner_pb2.GetPlacementResponse:
         return planner_pb2.GetPlacementResponse(placement=self.history[(request.version or 0) - 1])
 
-    def WatchPlacement(  # noqa: N802
+    def WatchPlacement(
         self, request: planner_pb2.WatchPlacementRequest, context: grpc.ServicerContext
     ) -> Iterator[planner_pb2.WatchPlacementResponse]:
         for placement in self.history:
             yield planner_pb2.WatchPlacementResponse(placement=placement)
 
-    def RollbackPlacement(  # noqa: N802
+    def RollbackPlacement(
         self, request: planner_pb2.RollbackPlacementRequest, context: grpc.ServicerContext
     ) -> planner_pb2.RollbackPlacementResponse:
         version = request.version or len(self.history) - 1
         return planner_pb2.RollbackPlacementResponse(applied=self.run(self.history[version - 1]))
 
-    def RegisterModel(  # noqa: N802
+    def RegisterModel(
         self, request: planner_pb2.RegisterModelRequest, context: grpc.ServicerContext
     ) -> planner_pb2.RegisterModelResponse:
         self.models[request.model.name] = request.model
         return planner_pb2.RegisterModelResponse(model=request.model)
 
-    def ListModels(  # noqa: N802
+    def ListModels(
         self, request: planner_pb2.ListModelsRequest, context: grpc.ServicerContext
     ) -> planner_pb2.ListModelsResponse:
         return planner_pb2.ListModelsResponse(models=self.models.values())
 
-    def RemoveModel(  # noqa: N802
+    def RemoveModel(
         self, request: planner_pb2.RemoveModelRequest, context: grpc.ServicerContext
     ) -> planner_pb2.RemoveModelResponse:
         if self.models.pop(request.name, None) is None:
             context.abort(grpc.StatusCode.NOT_FOUND, f"no model {request.name!r}")
         return planner_pb2.RemoveModelResponse()
 
-    def GetStatus(  # noqa: N802
+    def GetStatus(
         self, request: planner_pb2.GetStatusRequest, context: grpc.ServicerContext
     ) -> planner_pb2.GetStatusResponse:
         worker = planner_pb2.WorkerStatus(name="w0", executor="emulated", first_device=4, num_devices=4)
@@ -116,7 +121,7 @@ class ScriptedProfiler(profiler_pb2_grpc.ProfilerServicer):
     requests: list[profiler_pb2.ProfileRequest] = field(default_factory=list)
     imported: list[bytes] = field(default_factory=list)
 
-    def Profile(  # noqa: N802
+    def Profile(
         self, request: profiler_pb2.ProfileRequest, context: grpc.ServicerContext
     ) -> Iterator[profiler_pb2.ProfileResponse]:
         self.requests.append(request)
@@ -125,7 +130,7 @@ class ScriptedProfiler(profiler_pb2_grpc.ProfilerServicer):
             yield profiler_pb2.ProfileResponse(measured=stage)
         yield profiler_pb2.ProfileResponse(profile=profile_pb2.ModelProfile(name=request.model, stages=stages))
 
-    def GetProfile(  # noqa: N802
+    def GetProfile(
         self, request: profiler_pb2.GetProfileRequest, context: grpc.ServicerContext
     ) -> profiler_pb2.GetProfileResponse:
         stages = [measured(config) for config in self.requests[-1].configs] if self.requests else []
@@ -133,12 +138,12 @@ class ScriptedProfiler(profiler_pb2_grpc.ProfilerServicer):
         profiles = profile_pb2.ProfileSet(models=[profile], device_kind="cpu", request_overhead_s=0.125)
         return profiler_pb2.GetProfileResponse(profiles=profiles)
 
-    def ListProfiles(  # noqa: N802
+    def ListProfiles(
         self, request: profiler_pb2.ListProfilesRequest, context: grpc.ServicerContext
     ) -> profiler_pb2.ListProfilesResponse:
         return profiler_pb2.ListProfilesResponse(names=["bert", "moe"])
 
-    def ImportProfile(  # noqa: N802
+    def ImportProfile(
         self, request: profiler_pb2.ImportProfileRequest, context: grpc.ServicerContext
     ) -> profiler_pb2.ImportProfileResponse:
         self.imported.append(request.profiles_json)

@@ -42,9 +42,7 @@ class ScriptedRouter(router_pb2_grpc.RouterServicer):
     requests: list[router_pb2.InferRequest] = field(default_factory=list)
     tries: Counter[str] = field(default_factory=Counter)
 
-    def Infer(  # noqa: N802
-        self, request: router_pb2.InferRequest, context: grpc.ServicerContext
-    ) -> router_pb2.InferResponse:
+    def Infer(self, request: router_pb2.InferRequest, context: grpc.ServicerContext) -> router_pb2.InferResponse:
         self.requests.append(request)
         self.tries[request.request_id] += 1
         if self.tries[request.request_id] <= self.num_unavailable:

@@ -27,9 +27,7 @@ def mean_latency_s(stage_latency_s: tuple[float, ...], rates_per_s: dict[str, fl
     problem = pose(spec, Profiles({"p": ModelProfile("p", (stage,))}), workload_from_arrivals(arrivals))
     width = config.num_devices
     placement = Placement(
-        tuple(
-            Group(config, tuple(range(g * width, (g + 1) * width)), tuple(models)) for g, models in enumerate(groups)
-        )
+        tuple(Group(config, tuple(range(g * width, (g + 1) * width)), tuple(models)) for g, models in enumerate(groups))
     )
     counts = simulate_counts(problem, problem.placement_layout(placement), placement.dispatch_rule)
     return counts.latency_s / problem.num_requests

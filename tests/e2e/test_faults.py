@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from alpaserve.v1 import planner_pb2, worker_pb2, worker_pb2_grpc
 from alpaserve_cli.processes import ServiceProcess
-from alpaserve_client import Aborted, AlpaServeClientError, AsyncClient, ConnectionOptions, InferResult, Unavailable
+from alpaserve_client import AlpaServeClientError, AsyncClient, ConnectionOptions, InferResult, Unavailable
 
 from tests.e2e.cluster import Cluster, group, model, quick_profiles, running_cluster
 

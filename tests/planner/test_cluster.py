@@ -24,11 +24,17 @@ def test_a_plan_sees_devices_without_gaps_and_nodes_that_no_worker_crosses(clust
     assert cluster.for_planning() == Cluster(num_devices=6, devices_per_node=2, memory_bytes=70)
 
 
-def test_a_plan_is_carried_over_to_the_devices_that_are_there(cluster: LiveCluster) -> None:
+def test_a_plan_is_carried_over_to_devices_that_are_there_each_group_on_one_worker(cluster: LiveCluster) -> None:
     config = ParallelConfig(2, 1)
-    planned = Placement((Group(config, (2, 3), ("a",)), Group(config, (4, 5), ("b",))), "earliest-finish")
-    expected = Placement((Group(config, (2, 3), ("a",)), Group(config, (8, 9), ("b",))), "earliest-finish")
-    assert cluster.to_global(planned) == expected
+    planned = Placement(
+        (Group(config, (0, 1), ("a",)), Group(config, (2, 3), ("b",)), Group(config, (4, 5), ("c",))),
+        "earliest-finish",
+    )
+    placed = cluster.placed(planned, [])
+    assert [(group.config, group.models) for group in placed.groups] == [(config, (model,)) for model in "abc"]
+    assert sorted(device for group in placed.groups for device in group.devices) == [0, 1, 2, 3, 8, 9]
+    assert sorted(cluster.worker_of(group).name for group in placed.groups) == ["w0", "w0", "w2"]
+    assert placed.dispatch == "earliest-finish"
 
 
 @pytest.mark.parametrize(("devices", "name"), [((0, 1), "w0"), ((3, 0), "w0"), ((9, 8), "w2")])

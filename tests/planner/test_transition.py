@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from services.core.deployment import DeployedGroup, Deployment
 from services.core.placement import Group, Placement
 from services.core.profile import ParallelConfig
-from services.planner.transition import ReplicaRef, Transition, plan_transition
+from services.planner.transition import Phase, ReplicaRef, Transition, plan_transition
 
 SIZES = {"a": 4, "b": 6, "c": 8, "d": 12}
 CONFIGS = (ParallelConfig(1, 1), ParallelConfig(2, 1), ParallelConfig(1, 2), ParallelConfig(2, 2), ParallelConfig(4, 1))
@@ -70,67 +70,58 @@ def needed_bytes(*placed: Placement) -> int:
     return max(Memory(replicas_of(placement.groups)).peak() for placement in placed)
 
 
-def peaks(before: Placement, target: Placement, transition: Transition) -> tuple[list[int], Memory]:
-    """The fullest device after every step: early unloads, loads, later unloads; and what is held at the end."""
+def carried_out(before: Placement, target: Placement, transition: Transition) -> tuple[list[int], Memory, set[str]]:
+    """The fullest device after every step, what is held at the end, and the models that some switch leaves
+    without a group."""
     memory = Memory(replicas_of(before.groups))
     names = {f"g{index}": (group.config, group.devices) for index, group in enumerate(before.groups)}
-    steps = []
-    for ref in sorted(transition.early):
-        memory.held.remove((names[ref.group], ref.model))
-        steps.append(memory.peak())
-    for index, model in transition.loads:
-        memory.held.add(((target.groups[index].config, target.groups[index].devices), model))
-        steps.append(memory.peak())
-    for ref in sorted(set(transition.unloads) - transition.early):
-        memory.held.remove((names[ref.group], ref.model))
-        steps.append(memory.peak())
-    return steps, memory
+    served = {model for _, model in memory.held}
+    peaks, lost = [memory.peak()], set()
+    for phase in transition.phases:
+        for index, model in phase.loads:
+            memory.held.add(((target.groups[index].config, target.groups[index].devices), model))
+            peaks.append(memory.peak())
+        for ref in phase.unloads:
+            memory.held.remove((names[ref.group], ref.model))
+        lost |= served - {model for _, model in memory.held}
+    return peaks, memory, lost
 
 
 @given(before=placements(), target=placements(), spare=st.integers(0, 8))
 def test_no_step_exceeds_memory_and_the_end_is_the_target(before: Placement, target: Placement, spare: int) -> None:
     memory_bytes = needed_bytes(before, target) + spare
     transition = plan_transition(running(*before.groups), target, heaviest, memory_bytes)
-    steps, memory = peaks(before, target, transition)
-    assert max(steps, default=0) <= memory_bytes
+    peaks, memory, _ = carried_out(before, target, transition)
+    assert max(peaks) <= memory_bytes
     assert memory.held == replicas_of(target.groups)
 
 
+@given(before=placements(), target=placements(), spare=st.integers(0, 8))
+def test_everything_is_loaded_before_anything_goes_exactly_where_both_fit_at_once(
+    before: Placement, target: Placement, spare: int
+) -> None:
+    both = Memory(replicas_of(before.groups) | replicas_of(target.groups)).peak()
+    memory_bytes = needed_bytes(before, target) + spare
+    transition = plan_transition(running(*before.groups), target, heaviest, memory_bytes)
+    assert all(phase.loads == () for phase in transition.phases[1:]) == (both <= memory_bytes)
+
+
+@given(before=placements(), target=placements(), spare=st.integers(0, 8))
+def test_interrupted_are_exactly_the_wanted_models_that_a_switch_leaves_without_a_group(
+    before: Placement, target: Placement, spare: int
+) -> None:
+    memory_bytes = needed_bytes(before, target) + spare
+    transition = plan_transition(running(*before.groups), target, heaviest, memory_bytes)
+    _, _, lost = carried_out(before, target, transition)
+    wanted = {model for group in target.groups for model in group.models}
+    assert set(transition.interrupted) == lost & wanted
+
+
 @given(before=placements(), target=placements())
-def test_nothing_goes_early_where_both_fit_at_once(before: Placement, target: Placement) -> None:
+def test_with_memory_for_both_no_model_is_interrupted(before: Placement, target: Placement) -> None:
     both = Memory(replicas_of(before.groups) | replicas_of(target.groups)).peak()
     transition = plan_transition(running(*before.groups), target, heaviest, both)
-    assert transition.early == frozenset()
     assert transition.interrupted == ()
-
-
-@given(before=placements(), target=placements(), spare=st.integers(0, 8))
-def test_something_goes_early_only_where_both_do_not_fit_at_once(
-    before: Placement, target: Placement, spare: int
-) -> None:
-    both = Memory(replicas_of(before.groups) | replicas_of(target.groups)).peak()
-    memory_bytes = needed_bytes(before, target) + spare
-    transition = plan_transition(running(*before.groups), target, heaviest, memory_bytes)
-    assert bool(transition.early) == (both > memory_bytes)
-    assert transition.early <= set(transition.unloads)
-
-
-@given(before=placements(), target=placements(), spare=st.integers(0, 8))
-def test_interrupted_are_exactly_the_wanted_models_that_no_group_holds_meanwhile(
-    before: Placement, target: Placement, spare: int
-) -> None:
-    memory_bytes = needed_bytes(before, target) + spare
-    transition = plan_transition(running(*before.groups), target, heaviest, memory_bytes)
-    names = [f"g{index}" for index in range(len(before.groups))]
-    meanwhile = {
-        model
-        for name, group in zip(names, before.groups, strict=True)
-        for model in group.models
-        if ReplicaRef(name, model) not in transition.early
-    }
-    served = {model for group in before.groups for model in group.models}
-    wanted = {model for group in target.groups for model in group.models}
-    assert set(transition.interrupted) == (served & wanted) - meanwhile
 
 
 @given(before=placements(), target=placements())
@@ -148,31 +139,28 @@ def test_groups_are_kept_formed_or_dissolved_by_their_shape(before: Placement, t
 @given(placement=placements())
 def test_what_runs_already_changes_nothing(placement: Placement) -> None:
     transition = plan_transition(running(*placement.groups), placement, heaviest, needed_bytes(placement))
-    assert transition.is_empty
-    assert transition.early == frozenset()
+    assert (transition.phases, transition.formed, transition.dissolved) == ((), (), ())
 
 
 def test_a_kept_group_loads_and_unloads_only_the_difference() -> None:
     transition = plan_transition(
         running(single(0, "a", "b")), Placement((single(0, "b", "c"),)), heaviest, memory_bytes=100
     )
-    assert transition.loads == ((0, "c"),)
-    assert transition.unloads == (ReplicaRef("g0", "a"),)
-    assert transition.early == frozenset()
+    assert transition.phases == (Phase(((0, "c"),), (ReplicaRef("g0", "a"),)),)
 
 
 def test_a_model_that_stays_reachable_elsewhere_goes_before_one_that_does_not() -> None:
     before = running(single(0, "a", "b"), single(1, "a"))
     target = Placement((single(0, "c"), single(1, "a", "b")))
-    transition = plan_transition(before, target, heaviest, memory_bytes=5 + 7 + 5)
-    assert transition.early == {ReplicaRef("g0", "a")}
+    transition = plan_transition(before, target, heaviest, memory_bytes=5 + 7)
+    assert transition.phases[0] == Phase(((1, "b"),), (ReplicaRef("g0", "a"), ReplicaRef("g0", "b")))
     assert transition.interrupted == ()
 
 
-@pytest.mark.parametrize(("memory_bytes", "interrupted"), [(26, ()), (25, ("d",)), (14, ("d",))])
-def test_a_model_is_down_only_if_it_does_not_fit_twice(memory_bytes: int, interrupted: tuple[str, ...]) -> None:
-    before = running(Group(ParallelConfig(1, 1), (0,), ("d",)))
-    target = Placement((Group(ParallelConfig(2, 1), (0, 1), ("d", "c")),))
-    assert heaviest("d", ParallelConfig(1, 1)) + heaviest("d", ParallelConfig(2, 1)) + 5 == 25
-    transition = plan_transition(before, target, heaviest, memory_bytes - 1)
+@pytest.mark.parametrize(("memory_bytes", "interrupted"), [(25, ()), (24, ("d",)), (14, ("d",))])
+def test_a_model_is_down_only_if_it_does_not_fit_beside_itself(memory_bytes: int, interrupted: tuple[str, ...]) -> None:
+    """The model holds 13 bytes on its device now, and will hold 7 beside another's 5."""
+    before = running(single(0, "d"))
+    target = Placement((Group(ParallelConfig(2, 1), (0, 1), ("c", "d")),))
+    transition = plan_transition(before, target, heaviest, memory_bytes)
     assert transition.interrupted == interrupted

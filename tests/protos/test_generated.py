@@ -20,6 +20,8 @@ def test_the_generated_code_is_up_to_date(tmp_path: Path) -> None:
         capture_output=True,
     )
 
-    comparison = filecmp.dircmp(tmp_path / "alpaserve" / "v1", ROOT / "protos" / "gen" / "alpaserve" / "v1", ["__pycache__"])
+    comparison = filecmp.dircmp(
+        tmp_path / "alpaserve" / "v1", ROOT / "protos" / "gen" / "alpaserve" / "v1", ["__pycache__"]
+    )
     assert comparison.common_files
     assert (comparison.left_only, comparison.right_only, comparison.diff_files) == ([], [], [])

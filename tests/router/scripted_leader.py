@@ -65,7 +65,7 @@ class ScriptedLeader(leader_pb2_grpc.LeaderServicer):
     server: aio.Server | None = None
     address: str = ""
 
-    async def Execute(  # type: ignore[override]  # noqa: N802
+    async def Execute(  # type: ignore[override]
         self, requests: AsyncIterator[leader_pb2.ExecuteRequest], context: aio.ServicerContext[Any, Any]
     ) -> None:
         async for request in requests:

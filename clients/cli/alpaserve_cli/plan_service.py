@@ -7,13 +7,11 @@ from alpaserve.v1 import planner_pb2
 from alpaserve_client import PlannerClient
 
 from alpaserve_cli.failures import CommandError
-from alpaserve_cli.files import read_profiles, read_spec, read_workload
 from alpaserve_cli.output import Output, percent, print_json, print_table, progress_line
 from alpaserve_cli.placement import print_applied
 from alpaserve_cli.placements import diff_document, print_diff, print_running, running_document
-from alpaserve_cli.wire import cluster_message, model_messages, workload_message
+from alpaserve_cli.request_files import describe_files
 from services.core.errors import InvalidArgument
-from services.infra.wire import profiles_message
 
 
 def plan_request(
@@ -25,17 +23,9 @@ def plan_request(
     Raises: InvalidArgument for files that do not go together.
     """
     request = planner_pb2.PlanRequest(validate_only=not apply)
-    if (spec is None) != (profiles is None):
-        raise InvalidArgument("--spec and --profiles go together")
-    if spec is not None and profiles is not None:
-        if apply:
-            raise InvalidArgument("--apply plans for the running system: leave --spec and --profiles out")
-        described = read_spec(spec)
-        request.models.extend(model_messages(described))
-        request.cluster.CopyFrom(cluster_message(described.cluster))
-        request.profiles.CopyFrom(profiles_message(read_profiles(profiles)))
-    if workload is not None:
-        request.workload.CopyFrom(workload_message(read_workload(workload)))
+    if apply and (spec or profiles):
+        raise InvalidArgument("--apply plans for the running system: leave --spec and --profiles out")
+    describe_files(request, spec, profiles, workload)
     return request
 
 

@@ -8,7 +8,9 @@ import typer
 
 from alpaserve_cli.files import read_placement, read_profiles, read_spec, read_workload
 from alpaserve_cli.output import Output, OutputOption, percent, print_json, print_table
+from alpaserve_cli.simulate_service import simulate_request, simulate_with_service
 from services.core.attainment import Report, report
+from services.core.errors import InvalidArgument
 from services.core.placement import Placement
 from services.core.problem import Problem, pose
 from services.core.schedule import DISPATCH_RULES
@@ -16,8 +18,6 @@ from services.core.schedule import DISPATCH_RULES
 SPEC = typer.Option("--spec", help="Cluster and models (alpaserve.spec/v1).")
 PROFILES = typer.Option("--profiles", help="Model profiles (alpaserve.profiles/v1).")
 WORKLOAD = typer.Option("--workload", help="CSV arrival_s,model[,slo_s], .gz or not.")
-SpecOption = Annotated[Path, SPEC]
-ProfilesOption = Annotated[Path, PROFILES]
 WorkloadOption = Annotated[Path, WORKLOAD]
 DispatchOption = Annotated[
     str | None, typer.Option("--dispatch", help=f"How requests choose a group: {', '.join(DISPATCH_RULES)}.")
@@ -25,22 +25,32 @@ DispatchOption = Annotated[
 
 
 def simulate(
-    spec: SpecOption,
-    profiles: ProfilesOption,
-    placement: Annotated[Path, typer.Option("--placement", help="Groups and replicas (alpaserve.placement/v1).")],
-    workload: WorkloadOption,
+    spec: Annotated[Path | None, SPEC] = None,
+    profiles: Annotated[Path | None, PROFILES] = None,
+    placement: Annotated[
+        Path | None, typer.Option("--placement", help="Groups and replicas (alpaserve.placement/v1).")
+    ] = None,
+    workload: Annotated[Path | None, WORKLOAD] = None,
     dispatch: DispatchOption = None,
+    planner: Annotated[
+        str | None,
+        typer.Option("--planner", help="Ask this planner; what no file gives it takes from the running system."),
+    ] = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Simulate a placement on a workload, request by request.
 
     Without --dispatch the rule that the placement records is used.
     """
-    problem = pose(read_spec(spec), read_profiles(profiles), read_workload(workload))
-    placed = read_placement(placement)
-    if dispatch is not None:
-        placed = replace(placed, dispatch=dispatch)
-    simulated = simulate_placement(problem, placed)
+    if planner is not None:
+        request = simulate_request(spec, profiles, workload)
+        simulated = simulate_with_service(request, placement, dispatch, planner)
+    elif spec is None or profiles is None or placement is None or workload is None:
+        raise InvalidArgument("give --spec, --profiles, --placement and --workload, or --planner")
+    else:
+        problem = pose(read_spec(spec), read_profiles(profiles), read_workload(workload))
+        placed = read_placement(placement)
+        simulated = simulate_placement(problem, placed if dispatch is None else replace(placed, dispatch=dispatch))
     if output is Output.JSON:
         print_json(asdict(simulated))
     else:

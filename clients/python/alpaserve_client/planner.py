@@ -37,6 +37,13 @@ class PlannerClient:
         """Search a placement: progress, then the plan, then its application unless validate_only."""
         return responses(self._stub.Plan(request, timeout=timeout_s))
 
+    def simulate(
+        self, request: planner_pb2.SimulateRequest, *, timeout_s: float | None = None
+    ) -> planner_pb2.SimulateResponse:
+        """What a placement would attain on a workload."""
+        with typed_errors():
+            return self._stub.Simulate(request, timeout=timeout_s)
+
     def apply(
         self, placement: placement_pb2.Placement, *, expected_version: int = 0, timeout_s: float | None = None
     ) -> planner_pb2.ApplyPlanResponse:

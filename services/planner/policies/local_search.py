@@ -25,9 +25,7 @@ def served_score(state: Evaluation) -> float:
     return state.num_attained + 0.5 * placed - 0.3 * latency + 0.1 * filled
 
 
-def anneal(
-    search: Search, start: Evaluation, rng: np.random.Generator, cooled: Callable[[], float]
-) -> Evaluation:
+def anneal(search: Search, start: Evaluation, rng: np.random.Generator, cooled: Callable[[], float]) -> Evaluation:
     """The best state met on a walk from `start`; `cooled` is how far the walk has come, 0 to 1."""
     draws = [weight for _, weight in _MOVES]
     hot = max(_HOT_SHARE * start.num_requests, 2 * _COLD_REQUESTS)

@@ -329,6 +329,217 @@ class PlacementDiff(_message.Message):
 Global___PlacementDiff: _TypeAlias = PlacementDiff  # noqa: Y015
 
 @_typing.final
+class SimulateRequest(_message.Message):
+    """What to simulate."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODELS_FIELD_NUMBER: _builtins.int
+    CLUSTER_FIELD_NUMBER: _builtins.int
+    PROFILES_FIELD_NUMBER: _builtins.int
+    PLACEMENT_FIELD_NUMBER: _builtins.int
+    WORKLOAD_FIELD_NUMBER: _builtins.int
+    DISPATCH_FIELD_NUMBER: _builtins.int
+    SEED_FIELD_NUMBER: _builtins.int
+    dispatch: _builtins.str
+    """Dispatch rule; empty means the placement's."""
+    seed: _builtins.int
+    """Draws random workloads."""
+    @_builtins.property
+    def models(self) -> _containers.RepeatedCompositeFieldContainer[_model_pb2.Model]:
+        """Models with their SLOs; empty means every registered one."""
+
+    @_builtins.property
+    def cluster(self) -> Global___Cluster:
+        """Absent means the running workers' devices."""
+
+    @_builtins.property
+    def profiles(self) -> _profile_pb2.ProfileSet:
+        """Absent means the stored profiles."""
+
+    @_builtins.property
+    def placement(self) -> _placement_pb2.Placement:
+        """Absent means the running one."""
+
+    @_builtins.property
+    def workload(self) -> _workload_pb2.Workload:
+        """Absent means the live arrivals of the last minute."""
+
+    def __init__(
+        self,
+        *,
+        models: _abc.Iterable[_model_pb2.Model] | None = ...,
+        cluster: Global___Cluster | None = ...,
+        profiles: _profile_pb2.ProfileSet | None = ...,
+        placement: _placement_pb2.Placement | None = ...,
+        workload: _workload_pb2.Workload | None = ...,
+        dispatch: _builtins.str = ...,
+        seed: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "placement", b"placement", "profiles", b"profiles", "workload", b"workload"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "dispatch", b"dispatch", "models", b"models", "placement", b"placement", "profiles", b"profiles", "seed", b"seed", "workload", b"workload"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SimulateRequest: _TypeAlias = SimulateRequest  # noqa: Y015
+
+@_typing.final
+class LatencySummary(_message.Message):
+    """Seconds over the attained requests; absent when there are none."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MEAN_FIELD_NUMBER: _builtins.int
+    P50_FIELD_NUMBER: _builtins.int
+    P99_FIELD_NUMBER: _builtins.int
+    mean: _builtins.float
+    p50: _builtins.float
+    p99: _builtins.float
+    def __init__(
+        self,
+        *,
+        mean: _builtins.float | None = ...,
+        p50: _builtins.float | None = ...,
+        p99: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_mean", b"_mean", "_p50", b"_p50", "_p99", b"_p99", "mean", b"mean", "p50", b"p50", "p99", b"p99"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_mean", b"_mean", "_p50", b"_p50", "_p99", b"_p99", "mean", b"mean", "p50", b"p50", "p99", b"p99"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__mean: _TypeAlias = _typing.Literal["mean"]  # noqa: Y015
+    _WhichOneofArgType__mean: _TypeAlias = _typing.Literal["_mean", b"_mean"]  # noqa: Y015
+    _WhichOneofReturnType__p50: _TypeAlias = _typing.Literal["p50"]  # noqa: Y015
+    _WhichOneofArgType__p50: _TypeAlias = _typing.Literal["_p50", b"_p50"]  # noqa: Y015
+    _WhichOneofReturnType__p99: _TypeAlias = _typing.Literal["p99"]  # noqa: Y015
+    _WhichOneofArgType__p99: _TypeAlias = _typing.Literal["_p99", b"_p99"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__mean) -> _WhichOneofReturnType__mean | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__p50) -> _WhichOneofReturnType__p50 | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__p99) -> _WhichOneofReturnType__p99 | None: ...
+
+Global___LatencySummary: _TypeAlias = LatencySummary  # noqa: Y015
+
+@_typing.final
+class ModelAttainment(_message.Message):
+    """What a model's requests attained; absent without requests."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ATTAINMENT_FIELD_NUMBER: _builtins.int
+    NUM_REQUESTS_FIELD_NUMBER: _builtins.int
+    attainment: _builtins.float
+    num_requests: _builtins.int
+    def __init__(
+        self,
+        *,
+        attainment: _builtins.float | None = ...,
+        num_requests: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_attainment", b"_attainment", "attainment", b"attainment"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_attainment", b"_attainment", "attainment", b"attainment", "num_requests", b"num_requests"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__attainment: _TypeAlias = _typing.Literal["attainment"]  # noqa: Y015
+    _WhichOneofArgType__attainment: _TypeAlias = _typing.Literal["_attainment", b"_attainment"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__attainment) -> _WhichOneofReturnType__attainment | None: ...
+
+Global___ModelAttainment: _TypeAlias = ModelAttainment  # noqa: Y015
+
+@_typing.final
+class GroupAttainment(_message.Message):
+    """What was dispatched to a group, and how busy its stages were."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUM_REQUESTS_FIELD_NUMBER: _builtins.int
+    NUM_ATTAINED_FIELD_NUMBER: _builtins.int
+    STAGE_BUSY_SHARE_FIELD_NUMBER: _builtins.int
+    num_requests: _builtins.int
+    num_attained: _builtins.int
+    @_builtins.property
+    def stage_busy_share(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]: ...
+    def __init__(
+        self,
+        *,
+        num_requests: _builtins.int = ...,
+        num_attained: _builtins.int = ...,
+        stage_busy_share: _abc.Iterable[_builtins.float] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["num_attained", b"num_attained", "num_requests", b"num_requests", "stage_busy_share", b"stage_busy_share"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GroupAttainment: _TypeAlias = GroupAttainment  # noqa: Y015
+
+@_typing.final
+class SimulateResponse(_message.Message):
+    """What a placement would attain."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class ModelsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        @_builtins.property
+        def value(self) -> Global___ModelAttainment: ...
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: Global___ModelAttainment | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    ATTAINMENT_FIELD_NUMBER: _builtins.int
+    NUM_REQUESTS_FIELD_NUMBER: _builtins.int
+    GOODPUT_PER_S_FIELD_NUMBER: _builtins.int
+    LATENCY_S_FIELD_NUMBER: _builtins.int
+    MODELS_FIELD_NUMBER: _builtins.int
+    GROUPS_FIELD_NUMBER: _builtins.int
+    attainment: _builtins.float
+    num_requests: _builtins.int
+    goodput_per_s: _builtins.float
+    """Attained requests per second between the first and the last arrival; absent if all come at once."""
+    @_builtins.property
+    def latency_s(self) -> Global___LatencySummary: ...
+    @_builtins.property
+    def models(self) -> _containers.MessageMap[_builtins.str, Global___ModelAttainment]: ...
+    @_builtins.property
+    def groups(self) -> _containers.RepeatedCompositeFieldContainer[Global___GroupAttainment]: ...
+    def __init__(
+        self,
+        *,
+        attainment: _builtins.float = ...,
+        num_requests: _builtins.int = ...,
+        goodput_per_s: _builtins.float | None = ...,
+        latency_s: Global___LatencySummary | None = ...,
+        models: _abc.Mapping[_builtins.str, Global___ModelAttainment] | None = ...,
+        groups: _abc.Iterable[Global___GroupAttainment] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_goodput_per_s", b"_goodput_per_s", "goodput_per_s", b"goodput_per_s", "latency_s", b"latency_s"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_goodput_per_s", b"_goodput_per_s", "attainment", b"attainment", "goodput_per_s", b"goodput_per_s", "groups", b"groups", "latency_s", b"latency_s", "models", b"models", "num_requests", b"num_requests"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__goodput_per_s: _TypeAlias = _typing.Literal["goodput_per_s"]  # noqa: Y015
+    _WhichOneofArgType__goodput_per_s: _TypeAlias = _typing.Literal["_goodput_per_s", b"_goodput_per_s"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__goodput_per_s) -> _WhichOneofReturnType__goodput_per_s | None: ...
+
+Global___SimulateResponse: _TypeAlias = SimulateResponse  # noqa: Y015
+
+@_typing.final
 class PlacementApplied(_message.Message):
     """A transition that ended."""
 

@@ -40,6 +40,11 @@ class PlannerStub:
                 request_serializer=alpaserve_dot_v1_dot_planner__pb2.PlanRequest.SerializeToString,
                 response_deserializer=alpaserve_dot_v1_dot_planner__pb2.PlanResponse.FromString,
                 _registered_method=True)
+        self.Simulate = channel.unary_unary(
+                '/alpaserve.v1.Planner/Simulate',
+                request_serializer=alpaserve_dot_v1_dot_planner__pb2.SimulateRequest.SerializeToString,
+                response_deserializer=alpaserve_dot_v1_dot_planner__pb2.SimulateResponse.FromString,
+                _registered_method=True)
         self.ApplyPlan = channel.unary_unary(
                 '/alpaserve.v1.Planner/ApplyPlan',
                 request_serializer=alpaserve_dot_v1_dot_planner__pb2.ApplyPlanRequest.SerializeToString,
@@ -88,6 +93,13 @@ class PlannerServicer:
 
     def Plan(self, request, context):
         """Searches a placement, streaming progress, then the plan; applies it unless validate_only.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Simulate(self, request, context):
+        """What a placement would attain on a workload, request by request.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -156,6 +168,11 @@ def add_PlannerServicer_to_server(servicer, server):
                     servicer.Plan,
                     request_deserializer=alpaserve_dot_v1_dot_planner__pb2.PlanRequest.FromString,
                     response_serializer=alpaserve_dot_v1_dot_planner__pb2.PlanResponse.SerializeToString,
+            ),
+            'Simulate': grpc.unary_unary_rpc_method_handler(
+                    servicer.Simulate,
+                    request_deserializer=alpaserve_dot_v1_dot_planner__pb2.SimulateRequest.FromString,
+                    response_serializer=alpaserve_dot_v1_dot_planner__pb2.SimulateResponse.SerializeToString,
             ),
             'ApplyPlan': grpc.unary_unary_rpc_method_handler(
                     servicer.ApplyPlan,
@@ -226,6 +243,33 @@ class Planner:
             '/alpaserve.v1.Planner/Plan',
             alpaserve_dot_v1_dot_planner__pb2.PlanRequest.SerializeToString,
             alpaserve_dot_v1_dot_planner__pb2.PlanResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Simulate(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/alpaserve.v1.Planner/Simulate',
+            alpaserve_dot_v1_dot_planner__pb2.SimulateRequest.SerializeToString,
+            alpaserve_dot_v1_dot_planner__pb2.SimulateResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -35,6 +35,8 @@ class PlannerStub:
     def __new__(cls, channel: _aio.Channel) -> PlannerAsyncStub: ...
     Plan: _grpc.UnaryStreamMultiCallable[_planner_pb2.PlanRequest, _planner_pb2.PlanResponse]
     """Searches a placement, streaming progress, then the plan; applies it unless validate_only."""
+    Simulate: _grpc.UnaryUnaryMultiCallable[_planner_pb2.SimulateRequest, _planner_pb2.SimulateResponse]
+    """What a placement would attain on a workload, request by request."""
     ApplyPlan: _grpc.UnaryUnaryMultiCallable[_planner_pb2.ApplyPlanRequest, _planner_pb2.ApplyPlanResponse]
     """Makes a given placement the running one; returns when it is."""
     GetPlacement: _grpc.UnaryUnaryMultiCallable[_planner_pb2.GetPlacementRequest, _planner_pb2.GetPlacementResponse]
@@ -59,6 +61,8 @@ class PlannerAsyncStub(PlannerStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     Plan: _aio.UnaryStreamMultiCallable[_planner_pb2.PlanRequest, _planner_pb2.PlanResponse]  # type: ignore[assignment]
     """Searches a placement, streaming progress, then the plan; applies it unless validate_only."""
+    Simulate: _aio.UnaryUnaryMultiCallable[_planner_pb2.SimulateRequest, _planner_pb2.SimulateResponse]  # type: ignore[assignment]
+    """What a placement would attain on a workload, request by request."""
     ApplyPlan: _aio.UnaryUnaryMultiCallable[_planner_pb2.ApplyPlanRequest, _planner_pb2.ApplyPlanResponse]  # type: ignore[assignment]
     """Makes a given placement the running one; returns when it is."""
     GetPlacement: _aio.UnaryUnaryMultiCallable[_planner_pb2.GetPlacementRequest, _planner_pb2.GetPlacementResponse]  # type: ignore[assignment]
@@ -86,6 +90,14 @@ class PlannerServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_planner_pb2.PlanResponse], _abc.AsyncIterator[_planner_pb2.PlanResponse]]:
         """Searches a placement, streaming progress, then the plan; applies it unless validate_only."""
+
+    @_abc_1.abstractmethod
+    def Simulate(
+        self,
+        request: _planner_pb2.SimulateRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_planner_pb2.SimulateResponse, _abc.Awaitable[_planner_pb2.SimulateResponse]]:
+        """What a placement would attain on a workload, request by request."""
 
     @_abc_1.abstractmethod
     def ApplyPlan(

@@ -1,0 +1,41 @@
+"""The problem that a request poses: what it does not bring is taken from the running system."""
+
+from collections.abc import Sequence
+
+from alpaserve.v1 import planner_pb2
+
+from services.core.model import RegisteredModel
+from services.core.problem import Problem, pose
+from services.core.profile import Profiles
+from services.core.spec import Cluster, Spec
+from services.infra.wire import to_model, to_profiles
+from services.planner.catalog import Catalog
+from services.planner.workloads import WorkloadSource
+
+Request = planner_pb2.PlanRequest | planner_pb2.SimulateRequest
+
+
+class Posing:
+    """Requests to problems."""
+
+    def __init__(self, catalog: Catalog, workloads: WorkloadSource) -> None:
+        self._catalog = catalog
+        self._workloads = workloads
+
+    async def problem(self, request: Request, cluster: Cluster, most_devices: int | None = None) -> Problem:
+        """The problem on `cluster`, without parallel configs of more than `most_devices`.
+
+        Raises: InvalidArgument and its children, UnknownProfile, NotPlaced without models.
+        """
+        models = [to_model(model) for model in request.models] or list((await self._catalog.models()).values())
+        profiles = await self._profiles(request, models)
+        if most_devices is not None:
+            profiles = profiles.within(most_devices)
+        spec = Spec(cluster, tuple(model.spec() for model in models))
+        workload = await self._workloads.make(request.workload, spec.names, request.seed)
+        return pose(spec, profiles, workload)
+
+    async def _profiles(self, request: Request, models: Sequence[RegisteredModel]) -> Profiles:
+        if request.HasField("profiles"):
+            return to_profiles(request.profiles)
+        return await self._catalog.profiles_of(models)
