@@ -11,7 +11,7 @@ from alpaserve_cli.inputs import InputSource
 from alpaserve_cli.replay import replay
 from alpaserve_cli.replay_ledger import Progress, ReplayOptions
 from alpaserve_cli.replay_outcomes import Outcome, ReplayResult
-from alpaserve_client import PlannerClient
+from alpaserve_client import AlpaServeClientError, PlannerClient
 from numpy.typing import NDArray
 from scenario import Scenario
 from system import LIVE_WINDOW_S, plan
@@ -32,14 +32,14 @@ class Act:
     """What was measured with one executor, and what the simulator says of the same requests.
 
     `predicted` (num_requests,) tells which requests it attains; `switch_s` is the arrival of the
-    first request that the second placement served.
+    first request that the second placement served, infinite if `replaced` is why there was none.
     """
 
     executor: str
     result: ReplayResult
     predicted: NDArray[np.bool_]
-    placements: tuple[planner_pb2.PlanFound, planner_pb2.PlanFound]
-    replaced: planner_pb2.PlacementApplied
+    first: planner_pb2.PlanFound
+    replaced: Applied | AlpaServeClientError
     switch_s: float
 
     @property
@@ -75,28 +75,37 @@ def play(executor: str, scenario: Scenario, cast: Cast, on_progress: Callable[[P
         first_device = planner.status().workers[0].first_device
         first = plan(planner, scenario.before, cast.seed)
         slo_s = {model.name: model.slo(cast.profiles) for model in cast.spec.models}
-        second: Future[Applied] = beside.submit(replace_later, planner, scenario.flip_s + LIVE_WINDOW_S, cast.seed)
+        second: Future[Applied | AlpaServeClientError] = beside.submit(
+            replace_later, planner, scenario.flip_s + LIVE_WINDOW_S, cast.seed
+        )
         result = replay(scenario.workload, cast.router, cast.inputs, ReplayOptions(slo_s=slo_s), on_progress)
-        found, applied = second.result()
-    served_by_second = result.placement_version >= applied.placement.version
-    switch_s = float(result.arrival_s[served_by_second].min(initial=np.inf))
-    placements = tuple(local(to_placement(plan.placement), first_device) for plan in (first[0], found))
+        replaced = second.result()
+    plans, switch_s = [first[0]], float("inf")
+    if not isinstance(replaced, AlpaServeClientError):
+        served_by_second = result.placement_version >= replaced[1].placement.version
+        switch_s = float(result.arrival_s[served_by_second].min(initial=np.inf))
+        plans.append(replaced[0])
+    placements = [local(to_placement(plan.placement), first_device) for plan in plans]
     predicted = predict(scenario.workload, placements, switch_s, cast)
-    return Act(executor, result, predicted, (first[0], found), applied, switch_s)
+    return Act(executor, result, predicted, first[0], replaced, switch_s)
 
 
-def replace_later(planner: PlannerClient, after_s: float, seed: int) -> Applied:
+def replace_later(planner: PlannerClient, after_s: float, seed: int) -> Applied | AlpaServeClientError:
+    """What the second plan came to, or why there is none."""
     time.sleep(after_s)
-    return plan(planner, None, seed)
+    try:
+        return plan(planner, None, seed)
+    except AlpaServeClientError as error:
+        return error
 
 
 def predict(workload: Workload, placements: Sequence[Placement], switch_s: float, cast: Cast) -> NDArray[np.bool_]:
-    """Which requests the simulator attains, the second placement taking over at `switch_s`."""
+    """Which requests the simulator attains, a second placement taking over at `switch_s`."""
     end_s = float(workload.arrival_s[-1]) + 1.0
     switch_s = min(switch_s, end_s)
     parts = [
         attained(workload.between(begin_s, until_s), placement, cast)
-        for placement, begin_s, until_s in zip(placements, (0.0, switch_s), (switch_s, end_s), strict=True)
+        for placement, begin_s, until_s in zip(placements, (0.0, switch_s), (switch_s, end_s), strict=False)
     ]
     return np.concatenate(parts)
 

@@ -4,6 +4,7 @@ import numpy as np
 from act import Act
 from alpaserve.v1 import planner_pb2
 from alpaserve_cli.replay_outcomes import summary
+from alpaserve_client import AlpaServeClientError
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
@@ -32,12 +33,16 @@ def show_act(console: Console, act: Act) -> None:
     console.print(f"{outcomes}; {act.num_lost} lost, {act.num_doubled} answered twice")
     if figures["statuses"]:
         console.print("statuses: " + ", ".join(f"{count} {name}" for name, count in figures["statuses"].items()))
-    show_placement(console, "First placement", act.placements[0])
-    show_placement(console, f"Second placement, from {act.switch_s:.1f} s on", act.placements[1])
-    diff = act.placements[1].diff
+    show_placement(console, "First placement", act.first)
+    if isinstance(act.replaced, AlpaServeClientError):
+        console.print(f"[bold]No second placement[/bold]: {act.replaced.message}")
+        return
+    found, applied = act.replaced
+    show_placement(console, f"Second placement, from {act.switch_s:.1f} s on", found)
+    diff = found.diff
     console.print(
         f"  {diff.num_loads} loads ({diff.load_bytes / 1e6:.0f} MB), {diff.num_unloads} unloads, "
-        f"{act.replaced.transition_s:.1f} s under traffic; down meanwhile: {', '.join(diff.interrupted) or 'none'}"
+        f"{applied.transition_s:.1f} s under traffic; down meanwhile: {', '.join(diff.interrupted) or 'none'}"
     )
 
 

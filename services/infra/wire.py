@@ -15,7 +15,7 @@ DEFAULT_SEQUENCE_LENGTH = 128
 
 def duration_s(duration: duration_pb2.Duration, name: str) -> float:
     """Seconds of a duration. Raises: InvalidArgument if it is not positive."""
-    seconds = duration.seconds + duration.nanos * 1e-9
+    seconds = (duration.seconds * 10**9 + duration.nanos) / 1e9
     if not seconds > 0:
         raise InvalidArgument(f"{name} must be positive, got {seconds} s")
     return seconds

@@ -2,7 +2,8 @@
 
 Pure data. A transition is a row of phases, each of which loads, then switches routing, then drains
 and unloads. What fits is loaded before anything goes; where memory is tight, replicas whose model
-stays reachable elsewhere make room first, and only then the last ones of a model.
+stays reachable elsewhere make room first, also such as come back later, and only then the last ones
+of a model.
 """
 
 from collections import Counter
@@ -102,7 +103,6 @@ class Phasing:
         self._target = target
         self._load = load
         self._groups = {group.name: group for group in running.groups}
-        self._staying = {group.name: set(target.groups[index].models) for index, group in kept.items()}
         self._replicas = Counter(model for group in running.groups for model in group.replicas)
         self._wanted = {model for group in target.groups for model in group.models}
         self._loads = [
@@ -111,12 +111,10 @@ class Phasing:
             for model in group.models
             if index not in kept or model not in kept[index].replicas
         ]
-        self._unloads = sorted(
-            ReplicaRef(group.name, model)
-            for group in running.groups
-            for model in group.replicas
-            if model not in self._staying.get(group.name, set())
-        )
+        self._index_of = {group.name: index for index, group in kept.items()}
+        refs = sorted(ReplicaRef(group.name, model) for group in running.groups for model in group.replicas)
+        self._unloads = [ref for ref in refs if not self._stays(ref)]
+        self._lendable = [ref for ref in refs if self._stays(ref)]
         self.interrupted: set[str] = set()
         for group in running.groups:
             for model in group.replicas:
@@ -127,7 +125,7 @@ class Phasing:
         phases = []
         while self._loads:
             loads = self._take_fitting()
-            unloads = self._make_room(self._loads[0]) if self._loads else self._rest()
+            unloads = self._make_room() if self._loads else self._rest()
             phases.append(Phase(tuple(loads), tuple(unloads)))
         if self._unloads:
             phases.append(Phase((), tuple(self._rest())))
@@ -144,29 +142,51 @@ class Phasing:
                 taken.append((index, model))
         return taken
 
-    def _make_room(self, blocked: Load) -> list[ReplicaRef]:
-        """Unload until the blocked model fits, last replicas of a model after others."""
-        index, model = blocked
-        group = self._target.groups[index]
+    def _make_room(self) -> list[ReplicaRef]:
+        """Unload until one of the blocked models fits: what costs least first."""
+        index, model = min(self._loads, key=lambda load: self._loss(self._cheapest(load)))
         gone = []
-        while tight := self._load.tight(model, group.config, group.devices):
-            candidates = [ref for ref in self._unloads if tight.intersection(self._groups[ref.group].devices)]
-            gone.append(self._unload(min(candidates, key=self._loss)))
+        while self._tight((index, model)):
+            gone.append(self._unload(self._cheapest((index, model))))
         return gone
+
+    def _tight(self, load: Load) -> set[int]:
+        group = self._target.groups[load[0]]
+        return self._load.tight(load[1], group.config, group.devices)
+
+    def _cheapest(self, blocked: Load) -> ReplicaRef:
+        """The replica to give up for a blocked load."""
+        tight = self._tight(blocked)
+        candidates = [ref for ref in self._unloads if tight.intersection(self._groups[ref.group].devices)]
+        candidates += [
+            ref
+            for ref in self._lendable
+            if self._replicas[ref.model] > 1 and tight.intersection(self._groups[ref.group].devices)
+        ]
+        return min(candidates, key=self._loss)
+
+    def _stays(self, ref: ReplicaRef) -> bool:
+        index = self._index_of.get(ref.group)
+        return index is not None and ref.model in self._target.groups[index].models
 
     def _rest(self) -> list[ReplicaRef]:
         return [self._unload(ref) for ref in list(self._unloads)]
 
-    def _loss(self, ref: ReplicaRef) -> tuple[bool, int, ReplicaRef]:
-        """What goes with a replica: its model, if the target wants it and nobody else holds it."""
+    def _loss(self, ref: ReplicaRef) -> tuple[bool, bool, int, ReplicaRef]:
+        """What goes with a replica: its model, if the target wants it and nobody else holds it; or the
+        time to load it again, if it only lends its room."""
         is_last = self._replicas[ref.model] == 1 and ref.model in self._wanted
-        return is_last, -self._replicas[ref.model], ref
+        return is_last, self._stays(ref), -self._replicas[ref.model], ref
 
     def _unload(self, ref: ReplicaRef) -> ReplicaRef:
         group = self._groups[ref.group]
         self._load.add(ref.model, group.config, group.devices, sign=-1)
         self._replicas[ref.model] -= 1
-        self._unloads.remove(ref)
+        if self._stays(ref):
+            self._lendable.remove(ref)
+            self._loads.append((self._index_of[ref.group], ref.model))
+        else:
+            self._unloads.remove(ref)
         if not self._replicas[ref.model] and ref.model in self._wanted:
             self.interrupted.add(ref.model)
         return ref

@@ -126,6 +126,7 @@ class Attempt:
         self._tried: set[str] = set()
         self._gone: set[str] = set()
         self._last: AlpaServeError = GroupUnavailable(f"no group of model {call.model!r} can be reached")
+        self._was_leaving = False
 
     async def run(self) -> Reply:
         """Until a group serves the request, or no untried group may."""
@@ -144,7 +145,7 @@ class Attempt:
 
     async def _give_up_or_wait(self, view: PlacementView) -> None:
         """A group that is leaving means that a newer placement is on its way: wait for it."""
-        if isinstance(self._last, SloUnattainable | OutcomeUnknown):
+        if not self._was_leaving or isinstance(self._last, SloUnattainable | OutcomeUnknown):
             raise self._last
         until_s = monotonic() + UNREACHED_WAIT_S
         while self._dispatcher.view is view:
@@ -208,4 +209,5 @@ class Attempt:
             self._went_away(group, GroupUnavailable(failed.message))
         else:
             self._gone.add(group.name)
+            self._was_leaving = True
             self._last = GroupUnavailable(failed.message)

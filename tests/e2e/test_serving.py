@@ -2,11 +2,21 @@
 
 import asyncio
 import time
+from collections import Counter
 
 import numpy as np
 import pytest
 from alpaserve.v1 import profiler_pb2
-from alpaserve_client import Aborted, AsyncClient, FailedPrecondition, NotFound, SloUnattainable, Unavailable
+from alpaserve_client import (
+    Aborted,
+    AsyncClient,
+    DeadlineExceeded,
+    FailedPrecondition,
+    InferResult,
+    NotFound,
+    SloUnattainable,
+    Unavailable,
+)
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
@@ -63,11 +73,10 @@ async def test_an_slo_below_the_execution_time_is_unattainable_and_tells_both_fi
 async def test_a_burst_beyond_the_slo_of_the_model_is_rejected_in_part(cluster: Cluster) -> None:
     async with cluster.client() as client:
         ends = await asyncio.gather(*(client.infer("hasty", INPUTS) for _ in range(40)), return_exceptions=True)
-    rejected = [end for end in ends if isinstance(end, SloUnattainable)]
-    served = [end for end in ends if not isinstance(end, BaseException)]
-    assert len(rejected) + len(served) == 40
-    assert served
-    assert rejected
+    kinds = Counter(type(end) for end in ends)
+    assert kinds[InferResult] >= 3
+    assert kinds[SloUnattainable] >= 20
+    assert set(kinds) <= {InferResult, SloUnattainable, DeadlineExceeded}
 
 
 @pytest.mark.parametrize("service", SERVICES)

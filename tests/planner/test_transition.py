@@ -157,6 +157,14 @@ def test_a_model_that_stays_reachable_elsewhere_goes_before_one_that_does_not() 
     assert transition.interrupted == ()
 
 
+def test_a_model_that_is_not_wanted_any_more_goes_before_the_last_replica_of_one_that_is() -> None:
+    before = running(single(0, "a", "b"), single(1, "d"))
+    target = Placement((single(0, "c"), single(1, "a")))
+    transition = plan_transition(before, target, heaviest, memory_bytes=5 + 9)
+    assert transition.phases[0].unloads == (ReplicaRef("g0", "b"),)
+    assert transition.interrupted == ()
+
+
 @pytest.mark.parametrize(("memory_bytes", "interrupted"), [(25, ()), (24, ("d",)), (14, ("d",))])
 def test_a_model_is_down_only_if_it_does_not_fit_beside_itself(memory_bytes: int, interrupted: tuple[str, ...]) -> None:
     """The model holds 13 bytes on its device now, and will hold 7 beside another's 5."""
@@ -164,3 +172,15 @@ def test_a_model_is_down_only_if_it_does_not_fit_beside_itself(memory_bytes: int
     target = Placement((Group(ParallelConfig(2, 1), (0, 1), ("c", "d")),))
     transition = plan_transition(before, target, heaviest, memory_bytes)
     assert transition.interrupted == interrupted
+
+
+def test_two_models_change_places_over_room_that_a_third_lends() -> None:
+    """Memory is full: "c" is on both devices, so one of its replicas goes and comes back."""
+    before = running(single(0, "a", "c"), single(1, "b", "c"))
+    target = Placement((single(0, "b", "c"), single(1, "a", "c")))
+    transition = plan_transition(before, target, heaviest, memory_bytes=7 + 9)
+    steps, memory, _ = carried_out(Placement((single(0, "a", "c"), single(1, "b", "c"))), target, transition)
+    assert transition.interrupted == ()
+    assert transition.phases[0] == Phase((), (ReplicaRef("g0", "c"),))
+    assert memory.held == replicas_of(target.groups)
+    assert max(steps) <= 7 + 9

@@ -114,11 +114,11 @@ class PlacementStore:
                 except LockError:
                     raise VersionConflict("the right to change the placement was lost") from None
 
-        async with background(renew()):
-            try:
+        try:
+            async with background(renew()):
                 yield
-            finally:
-                try:
-                    await lock.release()
-                except (LockError, *OUTAGES) as error:
-                    log.warning("lease_not_released", error=str(error))
+        finally:
+            try:
+                await lock.release()
+            except (LockError, *OUTAGES) as error:
+                log.warning("lease_not_released", error=str(error))
