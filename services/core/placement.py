@@ -27,9 +27,6 @@ class Group:
             if count > 1:
                 raise InvalidPlacement(f"a group holds model {model!r} twice")
 
-    def stage_devices(self, stage: int) -> tuple[int, ...]:
-        return self.devices[stage * self.config.intra_op : (stage + 1) * self.config.intra_op]
-
 
 @dataclass(frozen=True, slots=True)
 class Placement:

@@ -17,7 +17,6 @@ from services.core.workload import Workload
 
 _MAF2_COLUMNS = ["app", "func", "end_timestamp", "duration"]
 _MAF1_FIRST_COLUMNS = ["HashOwner", "HashApp", "HashFunction", "Trigger"]
-MAF1_BUCKET_S = 60.0
 
 
 def read_maf2(lines: Iterable[str], names: Sequence[str], begin_s: float = 0.0, end_s: float = math.inf) -> Workload:

@@ -3,9 +3,10 @@
 import asyncio
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 CANCEL_AGAIN_S = 0.1
+ResultT = TypeVar("ResultT")
 
 
 @asynccontextmanager
@@ -25,6 +26,25 @@ async def background(*coroutines: Coroutine[Any, Any, None]) -> AsyncIterator[No
         if len(errors.exceptions) == 1:
             raise errors.exceptions[0] from None
         raise
+
+
+class Completion:
+    """Coroutines that go on when their caller is cancelled: half a step would leave books and facts apart."""
+
+    def __init__(self) -> None:
+        self._running: set[asyncio.Task[Any]] = set()
+
+    async def run(self, coroutine: Coroutine[Any, Any, ResultT]) -> ResultT:
+        """Await the coroutine; it ends by itself whatever becomes of the caller."""
+        step = asyncio.create_task(coroutine)
+        self._running.add(step)
+        step.add_done_callback(self._running.discard)
+        return await asyncio.shield(step)
+
+    async def wait(self) -> None:
+        """Until all have ended."""
+        if self._running:
+            await asyncio.wait(self._running)
 
 
 async def cancelled(running: Sequence[asyncio.Task[None]]) -> None:

@@ -11,10 +11,9 @@ import grpc
 import structlog
 from google.protobuf import any_pb2, duration_pb2
 from google.rpc import code_pb2, error_details_pb2, status_pb2
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from services.core import errors
+from services.infra.store.connection import STORE_ERRORS
 
 log = structlog.get_logger()
 
@@ -84,8 +83,8 @@ async def end_call(context: grpc.aio.ServicerContext[Any, Any], method: str, err
     """End the call as the error asks; what nobody foresaw is logged and told as INTERNAL."""
     if isinstance(error, errors.AlpaServeError):
         await abort(context, error)
-    if isinstance(error, RedisConnectionError | RedisTimeoutError):
-        await abort(context, errors.StoreUnavailable("the shared store cannot be reached"))
+    if isinstance(error, STORE_ERRORS):
+        await abort(context, errors.StoreUnavailable("the shared store cannot be reached, or refuses"))
     log.error("call_failed", method=method, exc_info=error)
     await context.abort(grpc.StatusCode.INTERNAL, "internal error")
 

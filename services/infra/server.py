@@ -29,6 +29,10 @@ KEEPALIVE = (
 RECONNECT = (("grpc.min_reconnect_backoff_ms", 100), ("grpc.max_reconnect_backoff_ms", 1_000))
 
 
+# What a router adds to a request on its way to a leader.
+ENVELOPE_BYTES = 64 * 1024
+
+
 def message_limits(max_message_bytes: int) -> list[tuple[str, int]]:
     return [
         ("grpc.max_receive_message_length", max_message_bytes),

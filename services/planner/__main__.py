@@ -44,6 +44,7 @@ async def serve(settings: PlannerSettings) -> None:
     async with background(stewardship.mend(settings.heal_every_s)):
         await stopping.wait()
         await server.drain()
+        await stewardship.wait()
     await server.stop()
     await stubs.close()
     await redis.aclose()

@@ -38,7 +38,8 @@ def match_groups(groups: Sequence[Group], running: Sequence[DeployedGroup]) -> d
     matched: dict[int, tuple[int, ...]] = {}
     used: set[int] = set()
     for _, index, place in sorted(pairs):
-        if index not in matched and place not in used:
-            matched[index] = running[place].devices
-            used.add(place)
+        devices = running[place].devices
+        if index not in matched and used.isdisjoint(devices):
+            matched[index] = devices
+            used.update(devices)
     return matched

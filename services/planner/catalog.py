@@ -30,12 +30,19 @@ class Catalog:
         return await self._profiles.combined(names)
 
     async def register(self, model: RegisteredModel) -> None:
-        """Add a model, or change its SLO, at once where it runs. Raises: AlreadyExists."""
-        await self._models.put(model)
-        current = await self._placements.current()
-        if model.name in current.models:
-            deployed = deployed_model(model, await self._known_profiles(model))
-            if deployed != current.models[model.name]:
+        """Add a model, or change its SLO, at once where it runs.
+
+        Raises: AlreadyExists; InvalidProfile for an SLO that its profile cannot tell; VersionConflict
+        while a transition is under way that may concern it.
+        """
+        deployed = deployed_model(model, await self._known_profiles(model))
+        if model.name not in (await self._placements.current()).models:
+            await self._models.put(model)
+            return
+        async with self._placements.lease():
+            await self._models.put(model)
+            current = await self._placements.current()
+            if deployed != current.models.get(model.name):
                 await self._placements.publish(replace(current, models={**current.models, model.name: deployed}))
 
     async def _known_profiles(self, model: RegisteredModel) -> Profiles:
@@ -45,12 +52,13 @@ class Catalog:
             return Profiles({})
 
     async def remove(self, name: str) -> None:
-        """Raises: UnknownModel; StillPlaced while a group holds it."""
-        current = await self._placements.current()
-        holders = [group.name for group in current.groups if name in group.replicas]
-        if holders:
-            raise StillPlaced(f"model {name!r} is still on {', '.join(holders)}")
-        await self._models.remove(name)
-        if name in current.models:
-            models = {known: deployed for known, deployed in current.models.items() if known != name}
-            await self._placements.publish(replace(current, models=models))
+        """Raises: UnknownModel; StillPlaced while a group holds it; VersionConflict during a transition."""
+        async with self._placements.lease():
+            current = await self._placements.current()
+            holders = [group.name for group in current.groups if name in group.replicas]
+            if holders:
+                raise StillPlaced(f"model {name!r} is still on {', '.join(holders)}")
+            await self._models.remove(name)
+            if name in current.models:
+                models = {known: deployed for known, deployed in current.models.items() if known != name}
+                await self._placements.publish(replace(current, models=models))

@@ -17,6 +17,7 @@ from services.core.errors import (
     GroupUnavailable,
     InvalidModel,
     InvalidPlacement,
+    InvalidProfile,
     UnknownModel,
 )
 from services.core.model import RegisteredModel
@@ -61,6 +62,8 @@ class Target:
         if held:
             spec = Spec(self.cluster.as_numbered(), tuple(self.models[name].spec() for name in sorted(held)))
             check_placement(self.placement, spec, self.profiles)
+        for name in held:
+            deployed_model(self.models[name], self.profiles)
 
     def heaviest(self, model: str, config: ParallelConfig) -> int:
         return self.profiles[self.models[model].profile].at(config).heaviest_stage_bytes
@@ -69,7 +72,14 @@ class Target:
         return self.profiles.stage_latency_s(self.models[model].profile, config)
 
     def deployed_models(self) -> dict[str, DeployedModel]:
-        return {name: deployed_model(model, self.profiles) for name, model in self.models.items()}
+        """Every registered model; one whose SLO its profile cannot tell is not placed, and has none."""
+        deployed = {}
+        for name, model in self.models.items():
+            try:
+                deployed[name] = deployed_model(model, self.profiles)
+            except InvalidProfile:
+                deployed[name] = DeployedModel(None, model.idempotent)
+        return deployed
 
 
 def deployed_model(model: RegisteredModel, profiles: Profiles) -> DeployedModel:

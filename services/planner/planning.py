@@ -52,7 +52,7 @@ class Planning:
             yield planner_pb2.PlanResponse(progress=progress)
         plan = hunt.plan
         placement = plan.placement if live is None else live.placed(plan.placement, current.groups)
-        found = found_message(hunt, placement)
+        found = await asyncio.to_thread(found_message, hunt, placement)
         found.base_version = current.version
         if live is not None and not request.HasField("profiles"):
             found.diff.CopyFrom(diff_message(await self._stewardship.preview(placement)))

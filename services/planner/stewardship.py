@@ -1,6 +1,5 @@
 """Keeps the running placement what it should be: applies plans, and mends what broke."""
 
-import asyncio
 from dataclasses import dataclass
 
 import structlog
@@ -8,7 +7,7 @@ import structlog
 from services.core.deployment import Deployment
 from services.core.errors import AlpaServeError, VersionConflict
 from services.core.placement import Placement
-from services.infra.background import repeating
+from services.infra.background import Completion, repeating
 from services.infra.store.connection import OUTAGES
 from services.infra.store.members import MemberStore
 from services.infra.store.placements import PlacementStore
@@ -49,6 +48,12 @@ class Stewardship:
         self._members = members
         self._catalog = catalog
         self._transitions = transitions
+        self._steps = Completion()
+        self._missing: set[str] = set()
+
+    async def wait(self) -> None:
+        """Until no transition is under way here."""
+        await self._steps.wait()
 
     async def cluster(self) -> LiveCluster:
         return LiveCluster(await self._members.workers())
@@ -76,7 +81,7 @@ class Stewardship:
         A caller that goes away does not stop a transition half-way.
         """
         target = await self.target(placement, policy)
-        done = await asyncio.shield(self._transitions.apply(target, expected_version))
+        done = await self._steps.run(self._transitions.apply(target, expected_version))
         return Applied(done.deployment, change(done.transition, target), done.transition_s)
 
     async def mend(self, every_s: float) -> None:
@@ -93,7 +98,11 @@ class Stewardship:
         current = await self._placements.current()
         workers = tuple(await self._members.workers())
         placed_on = {group.worker for group in current.groups}
-        if not placed_on or not placed_on <= {worker.name for worker in workers}:
+        missing = placed_on - {worker.name for worker in workers}
+        if missing and missing != self._missing:
+            log.warning("workers_missing", workers=sorted(missing), placement_version=current.version)
+        self._missing = missing
+        if not placed_on or missing:
             return
         if not current.is_settled:
             await self._finish(current)

@@ -14,7 +14,7 @@ from services.core.errors import GroupUnavailable, VersionConflict
 from services.infra.store.members import MemberStore, WorkerRecord
 from services.infra.store.placements import PlacementStore
 from services.planner.changes import Target, Workers, routers_follow
-from services.planner.transition import Phase, Transition, plan_transition
+from services.planner.transition import Phase, ReplicaRef, Transition, plan_transition
 from services.planner.underway import Underway
 
 log = structlog.get_logger()
@@ -104,6 +104,7 @@ class Steps:
         dissolved again; after a later one, the placement of the last switch runs on."""
         state = Underway(running, transition, self._target)
         deployment = replace(running, version=current.version)
+        await self._refresh(transition)
         for number, phase in enumerate(transition.phases or (Phase((), ()),)):
             is_last = number + 1 >= len(transition.phases)
             try:
@@ -115,9 +116,16 @@ class Steps:
             deployment = await self._publish(state.deployment(is_last), deployment.version)
             state.note_published()
             for ref in phase.unloads:
-                await self._workers.unload(self._by_name[state.worker_of(ref)], ref.group, ref.model)
+                await self._unload(state, ref)
         await self._dissolve(list(transition.dissolved))
         return deployment
+
+    async def _refresh(self, transition: Transition) -> None:
+        """Tell kept replicas that were profiled anew what admission predicts with."""
+        for group in transition.kept.values():
+            for model, latency_s in group.replicas.items():
+                if model in self._target.models and latency_s != self._target.latency_s(model, group.config):
+                    await self._workers.load(self._by_name[group.worker], group, model, self._target)
 
     async def _load(self, state: "Underway", phase: Phase) -> None:
         for index, model in phase.loads:
@@ -133,6 +141,13 @@ class Steps:
         published = await self._placements.publish(replace(deployment, version=version, created_at_s=time.time()))
         await routers_follow(self._members, published.version)
         return published
+
+    async def _unload(self, state: "Underway", ref: ReplicaRef) -> None:
+        """The switch is done: a worker that is gone has unloaded as well."""
+        try:
+            await self._workers.unload(self._by_name[state.worker_of(ref)], ref.group, ref.model)
+        except GroupUnavailable as error:
+            log.warning("replica_left_behind", group=ref.group, model=ref.model, error=str(error))
 
     async def _dissolve(self, groups: list[DeployedGroup]) -> None:
         for group in groups:

@@ -1,5 +1,6 @@
 """The workload that a plan is made for, from a request's message or the live arrivals."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -7,14 +8,17 @@ import structlog
 from alpaserve.v1 import workload_pb2
 
 from services.core.arrivals import gamma_workload, workload_from_counts
+from services.core.errors import InvalidArgument, InvalidWorkload
 from services.core.workload import Workload
-from services.infra.store.arrivals import ArrivalStore
+from services.infra.store.arrivals import KEPT_S, ArrivalStore
 from services.infra.wire import duration_s
 
 log = structlog.get_logger()
 
 BUCKET_S = 1.0
 ASSUMED_RATE_PER_S = 1.0
+MIN_CV, MAX_CV = 1e-3, 100.0
+MAX_REQUESTS = 10_000_000
 
 
 def exact_workload(message: workload_pb2.Arrivals) -> Workload:
@@ -27,6 +31,17 @@ def exact_workload(message: workload_pb2.Arrivals) -> Workload:
         slo_s,
         tuple(message.names),
     )
+
+
+def drawn_workload(message: workload_pb2.GammaProcess, seed: int) -> Workload:
+    """Raises: InvalidWorkload for a process that is none or too large to draw."""
+    length_s = duration_s(message.duration, "duration")
+    if message.cv != 0 and not MIN_CV <= message.cv <= MAX_CV:
+        raise InvalidWorkload(f"cv must be 0 or from {MIN_CV} to {MAX_CV}, got {message.cv}")
+    num_expected = sum(message.rate_per_s.values()) * length_s
+    if not num_expected <= MAX_REQUESTS:
+        raise InvalidWorkload(f"{num_expected:g} requests are too many to draw; at most {MAX_REQUESTS}")
+    return gamma_workload(dict(message.rate_per_s), message.cv, length_s, seed)
 
 
 class WorkloadSource:
@@ -42,11 +57,12 @@ class WorkloadSource:
         if kind == "arrivals":
             return exact_workload(message.arrivals)
         if kind == "gamma":
-            gamma = message.gamma
-            return gamma_workload(dict(gamma.rate_per_s), gamma.cv, duration_s(gamma.duration, "duration"), seed)
+            return await asyncio.to_thread(drawn_workload, message.gamma, seed)
         window_s = self._live_window_s
         if kind == "live" and message.live.HasField("duration"):
             window_s = max(1, round(duration_s(message.live.duration, "live.duration")))
+        if window_s > KEPT_S:
+            raise InvalidArgument(f"live.duration is {window_s} s; arrivals are kept for {KEPT_S} s")
         return await self._live(window_s, models, seed)
 
     async def _live(self, window_s: int, models: Sequence[str], seed: int) -> Workload:

@@ -14,7 +14,7 @@ NUM_ROUND_TRIPS = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class Trial:
     """One config of one model to measure."""
 
     source: ModelSource
@@ -29,7 +29,7 @@ async def echo(request: bytes, context: grpc.aio.ServicerContext[Any, Any]) -> b
 
 
 class Bench:
-    """Measures one job at a time."""
+    """Measures one trial at a time."""
 
     def __init__(self, cache_dir: str) -> None:
         self._cache_dir = cache_dir
@@ -40,27 +40,27 @@ class Bench:
 
         return str(jax.devices()[0].device_kind)
 
-    def stages(self, job: Job) -> list[StageProfile]:
+    def stages(self, trial: Trial) -> list[StageProfile]:
         """One profile per batch size. Raises: InvalidModel, InvalidArgument."""
         from services.parallel.measure import measure
         from services.parallel.pipeline import JaxPipeline
 
         pipeline = JaxPipeline(
-            inter_op=job.config.inter_op, intra_op=job.config.intra_op, cache_dir=self._cache_dir or None
+            inter_op=trial.config.inter_op, intra_op=trial.config.intra_op, cache_dir=self._cache_dir or None
         )
-        loaded = pipeline.load("measured", job.source, batch_sizes=job.batch_sizes)
+        loaded = pipeline.load("measured", trial.source, batch_sizes=trial.batch_sizes)
         profiles = []
-        for batch_size in job.batch_sizes:
+        for batch_size in trial.batch_sizes:
             batch = [pipeline.example("measured")] * batch_size
-            measured = measure(pipeline, "measured", batch, job.num_warmups, job.num_repeats)
+            measured = measure(pipeline, "measured", batch, trial.num_warmups, trial.num_repeats)
             profiles.append(
                 StageProfile(
-                    config=job.config,
+                    config=trial.config,
                     batch_size=batch_size,
                     stage_latency_s=measured.stage_latency_s,
                     stage_weight_bytes=loaded.stage_weight_bytes,
                     stage_activation_bytes=loaded.stage_activation_bytes[batch_size],
-                    note=f"median of {job.num_repeats} runs; layers cut at {list(loaded.boundaries)}",
+                    note=f"median of {trial.num_repeats} runs; layers cut at {list(loaded.boundaries)}",
                 )
             )
         pipeline.unload("measured")

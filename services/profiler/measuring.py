@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import structlog
@@ -13,7 +13,7 @@ from services.core.profile import Device, ModelProfile, ParallelConfig, Profiles
 from services.infra.ray_cluster import answer, joined_cluster, start_actor
 from services.infra.store.registry import ProfileStore
 from services.parallel.environment import device_environment
-from services.profiler.bench import Bench, Job, overhead_s
+from services.profiler.bench import Bench, Trial, overhead_s
 from services.profiler.settings import ProfilerSettings
 
 log = structlog.get_logger()
@@ -73,14 +73,14 @@ class Measuring:
     async def _measured(
         self, bench: Any, order: Order, source: ModelSource, config: ParallelConfig
     ) -> Sequence[StageProfile]:
-        job = Job(
+        trial = Trial(
             source=source,
             config=config,
             batch_sizes=order.batch_sizes or (1,),
             num_warmups=self._settings.num_warmups,
             num_repeats=order.num_repeats or self._settings.num_repeats,
         )
-        stages: Sequence[StageProfile] = await answer(bench.stages.remote(job))
+        stages: Sequence[StageProfile] = await answer(bench.stages.remote(trial))
         log.info("config_measured", model=order.model.name, config=str(config), num_batch_sizes=len(stages))
         return stages
 
@@ -91,20 +91,21 @@ class Measuring:
             memory_bytes=settings.memory_bytes,
             devices_per_node=settings.devices_per_node or settings.num_devices,
         )
-        profile = ModelProfile(name, (*await self._older(name, measured), *measured))
+        known = await self._known(name)
+        again = {(stage.config, stage.batch_size) for stage in measured}
+        older = tuple(stage for stage in known.stages if (stage.config, stage.batch_size) not in again)
+        profile = replace(known, stages=(*older, *measured))
         request_overhead_s = await overhead_s(await answer(bench.serve_echo.remote()), MESSAGE_BYTES)
         await self._profiles.put(Profiles({name: profile}, device, request_overhead_s=request_overhead_s))
         log.info("profile_stored", profile=name, request_overhead_s=request_overhead_s)
         return profile
 
-    async def _older(self, name: str, measured: Sequence[StageProfile]) -> list[StageProfile]:
-        """Entries that this order did not measure again."""
+    async def _known(self, name: str) -> ModelProfile:
+        """What earlier orders measured; what this one did not measure again is kept."""
         try:
-            known = (await self._profiles.get(name))[name]
+            return (await self._profiles.get(name))[name]
         except UnknownProfile:
-            return []
-        again = {(stage.config, stage.batch_size) for stage in measured}
-        return [stage for stage in known.stages if (stage.config, stage.batch_size) not in again]
+            return ModelProfile(name, ())
 
 
 def all_configs(num_devices: int) -> tuple[ParallelConfig, ...]:

@@ -46,11 +46,10 @@ async def report_arrivals(dispatcher: Dispatcher, arrivals: ArrivalStore, member
         counts = dict(dispatcher.arrivals)
         dispatcher.arrivals.clear()
         try:
-            await arrivals.record(counts)
             await members.announce_router(name, dispatcher.view.deployment.version)
+            await arrivals.record(counts)
         except OUTAGES as error:
-            dispatcher.arrivals.update(counts)
-            log.warning("arrivals_not_recorded", error=str(error))
+            log.warning("arrivals_not_recorded", num_arrivals=sum(counts.values()), error=str(error))
 
 
 async def serve(settings: RouterSettings) -> None:

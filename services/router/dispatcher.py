@@ -4,6 +4,7 @@ import asyncio
 import math
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any
@@ -28,6 +29,7 @@ log = structlog.get_logger()
 
 UNREACHED_WAIT_S = 1.0
 PLACEMENT_WAIT_S = 0.02
+REGISTRY_WAIT_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,10 +97,8 @@ class Dispatcher:
 
     async def infer(self, call: Call) -> Reply:
         """Raises: what DESIGN's table of errors names, each a child of AlpaServeError."""
-        if call.model not in self.view.deployment.models and await self._is_registered(call.model):
-            raise NotPlaced(f"model {call.model!r} is placed nowhere")
+        await self._count(call.model)
         model = self.view.model(call.model)
-        self.arrivals[call.model] += 1
         slo_s = model.allowed_s if call.slo_s is None else call.slo_s
         deadline_s = min(call.arrival_s + slo_s, call.expires_s)
         attempt = Attempt(self, call, deadline_s, model.idempotent)
@@ -107,6 +107,20 @@ class Dispatcher:
                 return await attempt.run()
         except TimeoutError:
             raise DeadlinePassed(f"the deadline of {deadline_s - call.arrival_s:.6f} s passed") from None
+
+    async def _count(self, model: str) -> None:
+        """Count an arrival, also of a model that no group can serve: plans are made for what is asked.
+
+        Raises: NotPlaced for a model that is registered and that no placement has told of yet.
+        """
+        if model in self.view.deployment.models:
+            self.arrivals[model] += 1
+            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(REGISTRY_WAIT_S):
+                if await self._is_registered(model):
+                    self.arrivals[model] += 1
+                    raise NotPlaced(f"model {model!r} is placed nowhere")
 
     def link(self, group: str) -> GroupLink:
         return self._links[group]

@@ -10,7 +10,7 @@ from alpaserve.v1 import leader_pb2, leader_pb2_grpc
 
 from services.core.errors import GroupUnavailable
 from services.infra.background import repeating
-from services.infra.server import RECONNECT, message_limits
+from services.infra.server import ENVELOPE_BYTES, RECONNECT, message_limits
 
 log = structlog.get_logger()
 
@@ -33,7 +33,9 @@ class GroupLink:
         self.group = group
         self.address = address
         self._router = router
-        self._channel = grpc.aio.insecure_channel(address, [*message_limits(max_message_bytes), *KEEPALIVE])
+        self._channel = grpc.aio.insecure_channel(
+            address, [*message_limits(max_message_bytes + ENVELOPE_BYTES), *KEEPALIVE]
+        )
         self._outbox = Outbox()
         self._answers: dict[int, asyncio.Future[Response]] = {}
         self._sequence = 0

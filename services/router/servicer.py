@@ -13,7 +13,7 @@ from prometheus_client import Counter, Histogram
 from services.core.errors import AlpaServeError, InvalidArgument, InvalidInput, SloUnattainable
 from services.infra.errors import status_of
 from services.infra.wire import duration_s
-from services.router.dispatcher import Call, Dispatcher
+from services.router.dispatcher import Call, Dispatcher, Reply
 
 REQUESTS = Counter("alpaserve_requests", "Requests by outcome.", ["model", "outcome"])
 LATENCY = Histogram("alpaserve_request_latency_seconds", "Arrival to reply of served requests.", ["model"])
@@ -39,14 +39,14 @@ class RouterServicer(router_pb2_grpc.RouterServicer):
         arrival_s = monotonic()
         call = parse_call(request, arrival_s, context.time_remaining())
         model = call.model if call.model in self._dispatcher.view.deployment.models else ""
-        self._enter()
         try:
-            reply = await self._dispatcher.infer(call)
+            reply = await self._infer(call)
         except AlpaServeError as error:
             REQUESTS.labels(model, status_of(error)[0].name.lower()).inc()
             raise
-        finally:
-            self._num_in_flight -= 1
+        except Exception:
+            REQUESTS.labels(model, "internal").inc()
+            raise
         REQUESTS.labels(model, "served").inc()
         served = reply.served
         latency_s = monotonic() - arrival_s
@@ -62,10 +62,14 @@ class RouterServicer(router_pb2_grpc.RouterServicer):
             predicted_finish_s=reply.predicted_finish_s,
         )
 
-    def _enter(self) -> None:
+    async def _infer(self, call: Call) -> Reply:
         if self._num_in_flight >= self._max_in_flight:
             raise SloUnattainable(f"this router holds {self._num_in_flight} requests already", math.inf, 0.0, 1.0)
         self._num_in_flight += 1
+        try:
+            return await self._dispatcher.infer(call)
+        finally:
+            self._num_in_flight -= 1
 
 
 def parse_call(request: router_pb2.InferRequest, arrival_s: float, time_remaining_s: float | None) -> Call:

@@ -9,9 +9,9 @@ from typing import Any
 
 import structlog
 
-from services.core.errors import InvalidPlacement
+from services.core.errors import GroupUnavailable, InvalidPlacement
 from services.core.profile import ParallelConfig
-from services.infra.background import repeating
+from services.infra.background import Completion, repeating
 from services.infra.ray_cluster import answer
 from services.worker.actors import start_leader
 from services.worker.leader.executor import Replica
@@ -44,6 +44,7 @@ class HostedGroups:
         self._groups: dict[str, HostedGroup] = {}
         self._shared_actor: Any = None
         self._turn = asyncio.Lock()
+        self._steps = Completion()
         self._lives: dict[Any, asyncio.Future[None]] = {}
 
     def all(self) -> list[HostedGroup]:
@@ -54,20 +55,42 @@ class HostedGroups:
 
     async def form(self, name: str, config: ParallelConfig, local_devices: tuple[int, ...]) -> str:
         """Start a group; returns its leader's address. Raises: InvalidPlacement."""
+        return await self._steps.run(self._form(name, config, local_devices))
+
+    async def load(self, name: str, replica: Replica) -> float:
+        """Load a model into a group; returns the seconds it took.
+
+        Raises: DoesNotFit, InvalidModel, GroupUnavailable.
+        """
+        return await self._steps.run(self._load(name, replica))
+
+    async def unload(self, name: str, model: str) -> None:
+        """Let what was admitted of a model finish, then free it."""
+        await self._steps.run(self._unload(name, model))
+
+    async def dissolve(self, name: str) -> None:
+        """Let what was admitted finish, then end the group."""
+        await self._steps.run(self._dissolve(name))
+
+    async def _form(self, name: str, config: ParallelConfig, local_devices: tuple[int, ...]) -> str:
         async with self._turn:
             known = self._groups.get(name)
             if known is None:
                 self._check(name, config, local_devices)
                 actor = await self._actor(local_devices)
-                address = await answer(actor.address.remote())
-                await answer(actor.form.remote(name, config))
+                try:
+                    address = await answer(actor.address.remote())
+                    await answer(actor.form.remote(name, config))
+                except Exception:
+                    if actor is not self._shared_actor:
+                        actor.stop.remote()
+                    raise
                 known = self._groups[name] = HostedGroup(name, config, local_devices, actor, address)
             elif (known.config, known.local_devices) != (config, local_devices):
                 raise InvalidPlacement(f"group {name!r} runs {known.config} on devices {known.local_devices}")
             return known.address
 
-    async def load(self, name: str, replica: Replica) -> float:
-        """Load a model into a group; returns the seconds it took. Raises: DoesNotFit, InvalidModel."""
+    async def _load(self, name: str, replica: Replica) -> float:
         async with self._turn:
             group = self._group(name)
             model = replica.model.name
@@ -83,7 +106,7 @@ class HostedGroups:
             group.replicas[model] = replica
             return float(seconds)
 
-    async def unload(self, name: str, model: str) -> None:
+    async def _unload(self, name: str, model: str) -> None:
         async with self._turn:
             group = self._groups.get(name)
             if group is not None and model in group.replicas:
@@ -91,7 +114,7 @@ class HostedGroups:
                 del group.replicas[model]
                 self._memory.give_back(name, model)
 
-    async def dissolve(self, name: str) -> None:
+    async def _dissolve(self, name: str) -> None:
         async with self._turn:
             group = self._groups.get(name)
             if group is not None:
@@ -102,6 +125,7 @@ class HostedGroups:
 
     async def stop(self) -> None:
         """Let every leader finish what it admitted, then end it."""
+        await self._steps.wait()
         for actor in self._lives:
             actor.stop.remote()
         if self._lives:
@@ -129,12 +153,11 @@ class HostedGroups:
     def _group(self, name: str) -> HostedGroup:
         group = self._groups.get(name)
         if group is None:
-            raise InvalidPlacement(f"group {name!r} does not run here")
+            raise GroupUnavailable(f"group {name!r} does not run here")
         return group
 
     def _forget(self, group: HostedGroup) -> None:
-        for model in group.replicas:
-            self._memory.give_back(group.name, model)
+        self._memory.give_back_all(group.name)
         self._groups.pop(group.name, None)
 
     async def _actor(self, local_devices: tuple[int, ...]) -> Any:

@@ -28,6 +28,12 @@ class DeviceMemory:
         for device in devices:
             self._held[device][group, model] = num_bytes
 
+    def give_back_all(self, group: str) -> None:
+        """What the group holds, and what it was about to."""
+        for held in self._held:
+            for owner in [owner for owner in held if owner[0] == group]:
+                del held[owner]
+
     def give_back(self, group: str, model: str) -> None:
         for held in self._held:
             held.pop((group, model), None)

@@ -4,6 +4,7 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
+from services.infra.server import ENVELOPE_BYTES
 from services.infra.settings import ServiceSettings
 
 
@@ -28,5 +29,6 @@ class WorkerSettings(ServiceSettings):
         return self
 
     def with_free_port(self) -> "WorkerSettings":
-        """The same, for another process of this host."""
-        return self.model_copy(update={"port": 0, "metrics_port": 0})
+        """The same, for a leader: another process of this host, whose requests come in an envelope."""
+        largest = self.max_message_bytes + ENVELOPE_BYTES
+        return self.model_copy(update={"port": 0, "metrics_port": 0, "max_message_bytes": largest})

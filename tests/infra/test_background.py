@@ -1,6 +1,7 @@
 """Work beside a block: ends with it, and ends it."""
 
 import asyncio
+from contextlib import suppress
 
 import pytest
 
@@ -15,11 +16,14 @@ async def forever(ended: list[str]) -> None:
 
 
 async def stubborn(ended: list[str]) -> None:
-    """Loses the first cancellation, as `asyncio.wait_for` may."""
-    try:
+    """Loses the first cancellation, as `asyncio.wait_for` may, and ends by itself a while later."""
+    with suppress(asyncio.CancelledError):
         await asyncio.Event().wait()
+    try:
+        await asyncio.sleep(1)
     except asyncio.CancelledError:
-        await forever(ended)
+        ended.append("cancelled")
+        raise
 
 
 async def failing() -> None:

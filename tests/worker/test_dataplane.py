@@ -32,7 +32,7 @@ async def leader(executor: SteppedExecutor) -> AsyncIterator[GroupLeader]:
 
 @pytest.fixture
 def servicer(leader: GroupLeader) -> LeaderServicer:
-    return LeaderServicer({"g1": leader})
+    return LeaderServicer({"g1": leader}, max_message_bytes=2**20)
 
 
 @pytest.fixture

@@ -171,7 +171,7 @@ async def test_loading_again_changes_only_what_admission_predicts_with(
     await leader.load(replica("m", 1.0, 1.0))
     asked = ask(leader, "now in time", 3.0)
     await settled()
-    assert executor.loaded == ["m", "other"]
+    assert executor.loaded == ["m", "other", "m"]
     assert not asked.done()
 
 

@@ -8,9 +8,12 @@ from redis.asyncio.client import PubSub
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-OUTAGES = (RedisConnectionError, RedisTimeoutError, OSError)
+# A server that is full, read-only or forbids it serves as little as one that is away.
+STORE_ERRORS = (RedisConnectionError, RedisTimeoutError, ResponseError)
+OUTAGES = (*STORE_ERRORS, OSError)
 
 
 def connect(url: str) -> Redis:

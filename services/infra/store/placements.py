@@ -113,6 +113,8 @@ class PlacementStore:
                     await lock.reacquire()
                 except LockError:
                     raise VersionConflict("the right to change the placement was lost") from None
+                except OUTAGES as error:
+                    log.warning("lease_not_renewed", error=str(error))
 
         try:
             async with background(renew()):

@@ -1,6 +1,7 @@
 """Queue state of every group: published by its leader, read by any number of routers."""
 
 from collections.abc import AsyncIterator, Iterable
+from time import monotonic
 
 import structlog
 from alpaserve.v1 import leader_pb2
@@ -13,6 +14,7 @@ from services.infra.store.connection import OUTAGES, subscription
 log = structlog.get_logger()
 
 EXPIRY_MS = 3_000
+SILENCE_S = 5.0
 
 
 class QueueStore:
@@ -36,11 +38,16 @@ class QueueStore:
         return {state.group: state for state in states}
 
     async def watch(self) -> AsyncIterator[leader_pb2.QueueState]:
-        """Every state as it is published; outlives an outage of Redis."""
+        """Every state as it is published; outlives an outage of Redis. Leaders publish even when idle, so a
+        feed that is silent is opened again: its connection may be lost without a sign."""
         async for _ in repeating(0.5):
             try:
                 async with subscription(self._redis, keys.QUEUE_FEED) as feed:
-                    async for message in feed.listen():
-                        yield leader_pb2.QueueState.FromString(message["data"])
+                    heard_s = monotonic()
+                    while monotonic() - heard_s < SILENCE_S:
+                        message = await feed.get_message(timeout=1.0)
+                        if message is not None:
+                            heard_s = monotonic()
+                            yield leader_pb2.QueueState.FromString(message["data"])
             except OUTAGES as error:
                 log.warning("queue_feed_lost", error=str(error))

@@ -29,8 +29,9 @@ REASONS = {
 class LeaderServicer(leader_pb2_grpc.LeaderServicer):
     """Routes each stream to the group that it names."""
 
-    def __init__(self, leaders: Mapping[str, GroupLeader]) -> None:
+    def __init__(self, leaders: Mapping[str, GroupLeader], max_message_bytes: int) -> None:
         self._leaders = leaders
+        self._max_message_bytes = max_message_bytes
         self._received: dict[str, dict[str, int]] = {}
 
     async def Execute(  # type: ignore[override]
@@ -50,6 +51,15 @@ class LeaderServicer(leader_pb2_grpc.LeaderServicer):
                 await Stream(self, leader, first.open.router, context, tasks).read(request_iterator)
         finally:
             received.pop(first.open.router, None)
+
+    def sendable(self, response: leader_pb2.ExecuteResponse, sequence: int) -> leader_pb2.ExecuteResponse:
+        """The response, or the failure that stands for one that would break the stream for all."""
+        if response.ByteSize() <= self._max_message_bytes:
+            return response
+        log.error("outputs_too_large", num_bytes=response.ByteSize(), max_message_bytes=self._max_message_bytes)
+        reason = leader_pb2.FAILURE_REASON_INTERNAL
+        failed = leader_pb2.Failed(sequence=sequence, reason=reason, message="outputs too large", started=True)
+        return leader_pb2.ExecuteResponse(failed=failed)
 
     def note_received(self, leader: GroupLeader, router: str, sequence: int) -> None:
         """A router that is behind may still ask a group that is gone."""
@@ -114,7 +124,8 @@ class Stream:
         try:
             self._servicer.note_received(self._leader, self._router, submit.sequence)
             outcome = await self._execute(submit)
-            self._outbox.put_nowait(self._response(submit.sequence, outcome))
+            response = self._response(submit.sequence, outcome)
+            self._outbox.put_nowait(self._servicer.sendable(response, submit.sequence))
         except Exception:
             log.exception("request_failed", group=self._leader.name, model=submit.model, request_id=submit.request_id)
             failed = Failed(Failure.INTERNAL, "internal error", started=True)

@@ -32,7 +32,10 @@ class Executor(Protocol):
     """Runs stages. One call of `run_stage` at a time per stage; stages run side by side."""
 
     async def load(self, replica: Replica) -> None:
-        """Make the model's stages ready to run. Raises: InvalidModel."""
+        """Make the model's stages ready to run; what is ready already is not loaded again.
+
+        Raises: InvalidModel.
+        """
 
     async def unload(self, model: str) -> None:
         """Free what `load` took."""

@@ -45,10 +45,9 @@ class GroupLeader:
         self._executor.close()
 
     async def load(self, replica: Replica) -> None:
-        """Make a model ready; loading it again changes only what admission predicts with."""
+        """Make a model ready; loading it again changes only what it is predicted to take."""
         name = replica.model.name
-        if name not in self.replicas:
-            await self._executor.load(replica)
+        await self._executor.load(replica)
         self._leaving.discard(name)
         self.replicas[name] = replica
 
@@ -83,7 +82,7 @@ class GroupLeader:
         if not isinstance(admission, Flight):
             return admission
         try:
-            return await admission.outcome
+            return await asyncio.shield(admission.outcome)
         except asyncio.CancelledError:
             admission.is_wanted = False
             raise

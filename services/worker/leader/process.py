@@ -48,7 +48,7 @@ class LeaderProcess:
         self._settings = settings
         self._groups: dict[str, LedGroup] = {}
         self._leaders: dict[str, GroupLeader] = {}
-        self._servicer = LeaderServicer(self._leaders)
+        self._servicer = LeaderServicer(self._leaders, settings.max_message_bytes)
         self._address = ""
         self._is_serving = asyncio.Event()
         self._stopping = asyncio.Event()
