@@ -97,7 +97,7 @@ def test_a_group_that_cannot_be_formed_is_refused(
 @pytest.mark.parametrize(
     ("request_", "code", "says"),
     [
-        (loading("a", where="nowhere"), "INVALID_ARGUMENT", "group 'nowhere' does not run here"),
+        (loading("a", where="nowhere"), "UNAVAILABLE", "group 'nowhere' does not run here"),
         (loading("a", num_stages=3), "INVALID_ARGUMENT", "3 stage latencies for a 2x1 group"),
         (loading("a", num_stages=0), "INVALID_ARGUMENT", "stage_weight_bytes is empty"),
         (

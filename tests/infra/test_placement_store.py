@@ -102,7 +102,7 @@ async def test_a_watcher_outlives_a_restart_of_redis(tmp_path: Path) -> None:
             first = await store.publish(FIRST)
             await until(lambda: seen and seen[-1] == 1)
             server.stop()
-            await asyncio.sleep(0.2)
+            await asyncio.sleep(1)
             server.start()
             await store.publish(first)
             await until(lambda: seen[-1] == 2)

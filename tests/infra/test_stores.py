@@ -187,6 +187,7 @@ async def test_queue_states_are_told_as_they_are_published_also_after_a_restart_
         async with background(watch()):
             await asyncio.wait_for(publish("before"), 10)
             server.stop()
+            await asyncio.sleep(1)
             server.start()
             await asyncio.wait_for(publish("after"), 10)
             await until(lambda: seen[-1] == "after")
