@@ -72,9 +72,12 @@ class Cluster:
     system: System
     worker: ServiceProcess
     planner: ServiceProcess
-    profiler: ServiceProcess
     routers: tuple[ServiceProcess, ...]
     stack: ExitStack
+
+    def process(self, service: str) -> ServiceProcess:
+        """The first process of a service, by the service's name in the contract."""
+        return next(process for process in self.system.processes if process.service == service.lower())
 
     def channel(self, process: ServiceProcess) -> grpc.Channel:
         return self.stack.enter_context(grpc.insecure_channel(process.address))
@@ -84,7 +87,7 @@ class Cluster:
         return self.stack.enter_context(PlannerClient(self.planner.address))
 
     def profiling(self) -> profiler_pb2_grpc.ProfilerStub:
-        return profiler_pb2_grpc.ProfilerStub(self.channel(self.profiler))
+        return profiler_pb2_grpc.ProfilerStub(self.channel(self.process("Profiler")))
 
     def routing(self, index: int = 0) -> router_pb2_grpc.RouterStub:
         return router_pb2_grpc.RouterStub(self.channel(self.routers[index]))
@@ -125,7 +128,6 @@ def running_cluster(
             system=system,
             worker=system.start("worker", **worker_settings),
             planner=system.start("planner", heal_every_s=0.2),
-            profiler=system.start("profiler"),
             routers=tuple(system.start("router", router_name=f"r{index}") for index in range(num_routers)),
             stack=stack,
         )

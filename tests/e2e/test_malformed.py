@@ -6,7 +6,6 @@ import grpc
 import numpy as np
 import pytest
 from alpaserve.v1 import router_pb2
-from alpaserve_cli.processes import ServiceProcess
 from alpaserve_client import ResourceExhausted, SloUnattainable
 
 from tests.e2e.cluster import Cluster, group, model
@@ -22,14 +21,10 @@ def cluster(shared_cluster: Cluster) -> Cluster:
     return shared_cluster
 
 
-def process_of(cluster: Cluster, service: str) -> ServiceProcess:
-    return next(process for process in cluster.system.processes if process.service == service.lower())
-
-
 @pytest.mark.parametrize("call", MALFORMED, ids=str)
 def test_a_malformed_call_is_told_its_status_and_the_offending_value(cluster: Cluster, call: Malformed) -> None:
     content = call.request.SerializeToString()
-    code, message = refusal(cluster.channel(process_of(cluster, call.service)), call.service, call.method, content)
+    code, message = refusal(cluster.channel(cluster.process(call.service)), call.service, call.method, content)
     assert code is call.code
     assert call.says in message
 
@@ -38,14 +33,14 @@ def test_a_malformed_call_is_told_its_status_and_the_offending_value(cluster: Cl
 @pytest.mark.parametrize("content", [b"\xff\xff\xff\xff", b"\x0a\x05ab"])
 def test_bytes_that_are_no_message_end_the_call_only(cluster: Cluster, service: str, content: bytes) -> None:
     methods = {"Router": "Infer", "Planner": "ApplyPlan", "Worker": "LoadModel", "Profiler": "GetProfile"}
-    code, _ = refusal(cluster.channel(process_of(cluster, service)), service, methods[service], content)
+    code, _ = refusal(cluster.channel(cluster.process(service)), service, methods[service], content)
     assert code is not grpc.StatusCode.OK
-    assert cluster.is_serving(process_of(cluster, service))
+    assert cluster.is_serving(cluster.process(service))
 
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_a_method_that_no_service_has_is_unimplemented(cluster: Cluster, service: str) -> None:
-    code, _ = refusal(cluster.channel(process_of(cluster, service)), service, "Explode", b"")
+    code, _ = refusal(cluster.channel(cluster.process(service)), service, "Explode", b"")
     assert code is grpc.StatusCode.UNIMPLEMENTED
 
 
@@ -59,7 +54,7 @@ async def test_a_message_above_the_size_limit_is_resource_exhausted_but_no_slo_r
 
 
 async def test_a_thousand_malformed_calls_leave_every_process_healthy(cluster: Cluster) -> None:
-    channels = {service: cluster.channel(process_of(cluster, service)) for service in SERVICES}
+    channels = {service: cluster.channel(cluster.process(service)) for service in SERVICES}
     calls = list(islice(cycle(MALFORMED), 1000))
     codes = [
         refusal(channels[call.service], call.service, call.method, call.request.SerializeToString())[0]
@@ -68,7 +63,7 @@ async def test_a_thousand_malformed_calls_leave_every_process_healthy(cluster: C
     async with cluster.client() as client:
         result = await client.infer("quick", {"x": np.ones(3)})
     assert codes == [call.code for call in calls]
-    assert all(cluster.is_serving(process_of(cluster, service)) for service in SERVICES)
+    assert all(cluster.is_serving(cluster.process(service)) for service in SERVICES)
     np.testing.assert_array_equal(result.outputs["x"], np.ones(3))
 
 

@@ -81,7 +81,7 @@ async def test_a_burst_beyond_the_slo_of_the_model_is_rejected_in_part(cluster: 
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_every_process_reports_itself_and_its_service_as_healthy(shared_cluster: Cluster, service: str) -> None:
-    process = next(one for one in shared_cluster.system.processes if one.service == service.lower())
+    process = shared_cluster.process(service)
     health = shared_cluster.health(process)
     answer = health.Check(health_pb2.HealthCheckRequest(service=f"alpaserve.v1.{service}"), timeout=10)
     assert answer.status == health_pb2.HealthCheckResponse.SERVING
@@ -90,7 +90,7 @@ def test_every_process_reports_itself_and_its_service_as_healthy(shared_cluster:
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_reflection_lists_the_service_of_every_process(shared_cluster: Cluster, service: str) -> None:
-    process = next(one for one in shared_cluster.system.processes if one.service == service.lower())
+    process = shared_cluster.process(service)
     stub = reflection_pb2_grpc.ServerReflectionStub(shared_cluster.channel(process))
     requests = iter([reflection_pb2.ServerReflectionRequest(list_services="")])
     (answer,) = stub.ServerReflectionInfo(requests, timeout=10)

@@ -12,6 +12,7 @@ from alpaserve_client import AlpaServeClientError, InvalidArgument, NotFound, Pr
 from services.core.model import ModelSource, RegisteredModel
 from services.infra.store.connection import connect
 from services.infra.store.registry import ModelStore
+from services.profiler.measuring import all_configs
 from tests.conftest import System
 
 CONFIG = {
@@ -113,13 +114,13 @@ def measured(events: list[profiler_pb2.ProfileResponse]) -> list[profile_pb2.Sta
 
 def test_a_measurement_replaces_what_it_measured_again_and_keeps_the_rest(profiler: ProfilerClient) -> None:
     profiler.import_profiles(json.dumps(OLDER).encode())
-    order = profiler_pb2.ProfileRequest(model="tiny", batch_sizes=[1, 2])
+    order = profiler_pb2.ProfileRequest(model="tiny", configs=[config(1, 1), config(2, 1)], batch_sizes=[1, 2])
     events = list(profiler.profile(order, timeout_s=120))
     stored = profiler.get_profile("tiny")
     stages = stored.models[0].stages
     shapes = [(one.config.inter_op, one.config.intra_op, one.batch_size) for one in measured(events)]
-    assert shapes == [(1, 1, 1), (1, 1, 2), (1, 2, 1), (1, 2, 2), (2, 1, 1), (2, 1, 2)]
-    assert [len(one.stage_latency_s) for one in measured(events)] == [1, 1, 1, 1, 2, 2]
+    assert shapes == [(1, 1, 1), (1, 1, 2), (2, 1, 1), (2, 1, 2)]
+    assert [len(one.stage_latency_s) for one in measured(events)] == [1, 1, 2, 2]
     assert all(0 < latency_s < 60 for one in measured(events) for latency_s in one.stage_latency_s)
     assert all(num_bytes > 0 for one in measured(events) for num_bytes in one.stage_weight_bytes)
     assert {one.source for one in measured(events)} == {"measured"}
@@ -128,3 +129,13 @@ def test_a_measurement_replaces_what_it_measured_again_and_keeps_the_rest(profil
     assert list(stages) == list(events[-1].profile.stages)
     assert (stored.memory_bytes, stored.devices_per_node, stored.device_kind) == (12345, 2, "cpu")
     assert 0 < stored.request_overhead_s < 1
+
+
+@pytest.mark.parametrize(
+    ("num_devices", "configs"),
+    [(1, "1x1"), (2, "1x1 1x2 2x1"), (3, "1x1 1x2 2x1"), (4, "1x1 1x2 1x4 2x1 2x2 4x1")],
+)
+def test_without_configs_all_powers_of_two_that_the_devices_can_run_are_measured(
+    num_devices: int, configs: str
+) -> None:
+    assert " ".join(map(str, all_configs(num_devices))) == configs
