@@ -67,7 +67,13 @@ class Dispatcher:
         self.arrivals: Counter[str] = Counter()
 
     async def follow(self, deployment: Deployment) -> None:
-        """Serve under a placement from now on; what is under way ends where it is."""
+        """Serve under a placement from now on; what is under way ends where it is.
+
+        A store that came back empty takes no placement away: the groups run on.
+        """
+        if not deployment.version and self.view.deployment.version:
+            log.warning("placement_missing", placement_version=self.view.deployment.version)
+            return
         for group in deployment.groups:
             if group.name not in self._links:
                 link = GroupLink(group.name, group.address, self._router, self._max_message_bytes)

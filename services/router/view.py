@@ -69,9 +69,6 @@ class PlacementView:
             raise NotPlaced(f"model {name!r} is placed nowhere")
         return found
 
-    def hosts(self, model: str) -> tuple[str, ...]:
-        return tuple(self.names[index] for index in self._hosts.get(model, ()))
-
     def dispatch(self, model: str, now_s: float, avoid: Collection[str]) -> GroupView | None:
         """The group that the rule names, leaving out those to avoid; None if none is left."""
         hosts: Sequence[int] = self._hosts.get(model, ())

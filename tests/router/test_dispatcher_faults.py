@@ -5,6 +5,7 @@ import asyncio
 import pytest
 from alpaserve.v1 import leader_pb2
 
+from services.core.deployment import Deployment
 from services.core.errors import (
     AlpaServeError,
     DeadlinePassed,
@@ -142,3 +143,8 @@ async def test_arrivals_are_counted_by_model(dispatcher: Dispatcher) -> None:
         await dispatcher.infer(call(model))
     await failure(dispatcher, call("stranger"))
     assert dispatcher.arrivals == {"m": 2, "patient": 1}
+
+
+async def test_a_store_that_came_back_empty_takes_no_placement_away(dispatcher: Dispatcher) -> None:
+    await dispatcher.follow(Deployment())
+    assert (await dispatcher.infer(call())).group == "g1"
