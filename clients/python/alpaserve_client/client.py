@@ -6,28 +6,17 @@ from typing import Self
 from alpaserve.v1 import router_pb2, router_pb2_grpc
 from numpy.typing import ArrayLike
 
-from alpaserve_client.connection import ConnectionOptions, async_retrying, connect, connect_async, retrying
+from alpaserve_client.connection import Connection, ConnectionOptions, async_retrying, connect_async, retrying
 from alpaserve_client.errors import typed_errors
 from alpaserve_client.inference import Inference, InferResult, result_of
 
 
-class Client:
+class Client(Connection):
     """Asks models through a router; one connection, safe to share between threads."""
 
     def __init__(self, address: str, options: ConnectionOptions | None = None) -> None:
-        self._options = options or ConnectionOptions()
-        self._channel = connect(address, self._options)
+        super().__init__(address, options)
         self._stub = router_pb2_grpc.RouterStub(self._channel)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_exc: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """End the connection and the calls under way."""
-        self._channel.close()
 
     def infer(
         self,

@@ -1,6 +1,7 @@
 """How the clients connect: keepalive, message size, and when a call is tried again."""
 
 from dataclasses import dataclass
+from typing import Self
 
 import grpc
 import tenacity
@@ -38,6 +39,24 @@ def connect(address: str, options: ConnectionOptions) -> grpc.Channel:
     if options.credentials is not None:
         return grpc.secure_channel(address, options.credentials, options=channel_arguments(options))
     return grpc.insecure_channel(address, options=channel_arguments(options))
+
+
+class Connection:
+    """A synchronous client's channel, from its making to its end."""
+
+    def __init__(self, address: str, options: ConnectionOptions | None = None) -> None:
+        self._options = options or ConnectionOptions()
+        self._channel = connect(address, self._options)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the connection and the calls under way."""
+        self._channel.close()
 
 
 def connect_async(address: str, options: ConnectionOptions) -> aio.Channel:

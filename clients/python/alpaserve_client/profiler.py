@@ -1,35 +1,23 @@
 """The client of the profiler, in the vocabulary of its messages."""
 
 from collections.abc import Iterator
-from typing import Self
 
 from alpaserve.v1 import profile_pb2, profiler_pb2, profiler_pb2_grpc
 
-from alpaserve_client.connection import ConnectionOptions, connect
+from alpaserve_client.connection import Connection, ConnectionOptions
 from alpaserve_client.errors import typed_errors
 from alpaserve_client.streams import responses
 
 
-class ProfilerClient:
+class ProfilerClient(Connection):
     """Asks for measurements and keeps their results. Measuring has no timeout of its own.
 
     Every method raises the AlpaServeClientError of the call's status.
     """
 
     def __init__(self, address: str, options: ConnectionOptions | None = None) -> None:
-        self._options = options or ConnectionOptions()
-        self._channel = connect(address, self._options)
+        super().__init__(address, options)
         self._stub = profiler_pb2_grpc.ProfilerStub(self._channel)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_exc: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """End the connection and the calls under way."""
-        self._channel.close()
 
     def profile(
         self, request: profiler_pb2.ProfileRequest, *, timeout_s: float | None = None
