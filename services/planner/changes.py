@@ -10,7 +10,7 @@ import grpc.aio
 import structlog
 from alpaserve.v1 import worker_pb2
 
-from services.core.deployment import DeployedGroup, DeployedModel
+from services.core.deployment import DeployedGroup, DeployedModel, Deployment
 from services.core.errors import (
     AlpaServeError,
     DoesNotFit,
@@ -28,12 +28,22 @@ from services.infra.background import repeating
 from services.infra.store.members import MemberStore, WorkerRecord
 from services.infra.wire import config_message, model_message, to_config
 from services.planner.cluster import LiveCluster, WorkerStubs
+from services.planner.transition import Transition, plan_transition
 
 log = structlog.get_logger()
 
 ROUTERS_FOLLOW_S = 2.0
 POLL_S = 0.01
 Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A transition, where it leads, and the weight bytes that it loads over all devices."""
+
+    transition: Transition
+    target: Placement
+    load_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +74,18 @@ class Target:
             check_placement(self.placement, spec, self.profiles)
         for name in held:
             deployed_model(self.models[name], self.profiles)
+
+    def transition_from(self, running: Deployment) -> Transition:
+        return plan_transition(running, self.placement, self.heaviest, self.cluster.memory_bytes)
+
+    def change(self, transition: Transition) -> Change:
+        """What a transition to this target changes."""
+        load_bytes = 0
+        for index, model in transition.loads:
+            config = self.placement.groups[index].config
+            profile = self.profiles[self.models[model].profile].at(config)
+            load_bytes += sum(profile.stage_weight_bytes) * config.intra_op
+        return Change(transition, self.placement, load_bytes)
 
     def heaviest(self, model: str, config: ParallelConfig) -> int:
         return self.profiles[self.models[model].profile].at(config).heaviest_stage_bytes

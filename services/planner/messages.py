@@ -4,7 +4,8 @@ from alpaserve.v1 import planner_pb2
 
 from services.core.attainment import Report
 from services.infra.wire import deployed_group_message, deployment_message, group_message
-from services.planner.stewardship import Applied, Change
+from services.planner.changes import Change
+from services.planner.transitions import Applied
 
 
 def diff_message(change: Change) -> planner_pb2.PlacementDiff:

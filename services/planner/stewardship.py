@@ -1,7 +1,5 @@
 """Keeps the running placement what it should be: applies plans, and mends what broke."""
 
-from dataclasses import dataclass
-
 import structlog
 
 from services.core.deployment import Deployment
@@ -12,30 +10,11 @@ from services.infra.store.connection import OUTAGES
 from services.infra.store.members import MemberStore
 from services.infra.store.placements import PlacementStore
 from services.planner.catalog import Catalog
-from services.planner.changes import Target
+from services.planner.changes import Change, Target
 from services.planner.cluster import LiveCluster
-from services.planner.transition import Transition, plan_transition
-from services.planner.transitions import Transitions
+from services.planner.transitions import Applied, Transitions
 
 log = structlog.get_logger()
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """A transition, where it leads, and the weight bytes that it loads over all devices."""
-
-    transition: Transition
-    target: Placement
-    load_bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class Applied:
-    """A transition that ended."""
-
-    deployment: Deployment
-    change: Change
-    transition_s: float
 
 
 class Stewardship:
@@ -73,7 +52,7 @@ class Stewardship:
     async def preview(self, placement: Placement) -> Change:
         """What applying a placement would change."""
         target = await self.target(placement, "")
-        return change_of(target, await self._placements.current())
+        return target.change(target.transition_from(await self._placements.current()))
 
     async def apply(self, placement: Placement, policy: str, expected_version: int | None) -> Applied:
         """Make a placement the running one. Raises: what `Transitions.apply` raises.
@@ -81,8 +60,7 @@ class Stewardship:
         A caller that goes away does not stop a transition half-way.
         """
         target = await self.target(placement, policy)
-        done = await self._steps.run(self._transitions.apply(target, expected_version))
-        return Applied(done.deployment, change(done.transition, target), done.transition_s)
+        return await self._steps.run(self._transitions.apply(target, expected_version))
 
     async def mend(self, every_s: float) -> None:
         """Form again what a worker lost, for as long as the planner runs."""
@@ -116,18 +94,3 @@ class Stewardship:
             log.warning("transition_cut_off", placement_version=current.version)
             settled = await self._placements.settled_before(current.version)
             await self.apply(settled.placement(), settled.policy, current.version)
-
-
-def change(transition: Transition, target: Target) -> Change:
-    groups = target.placement.groups
-    load_bytes = sum(
-        sum(target.profiles[target.models[model].profile].at(groups[index].config).stage_weight_bytes)
-        * groups[index].config.intra_op
-        for index, model in transition.loads
-    )
-    return Change(transition, target.placement, load_bytes)
-
-
-def change_of(target: Target, running: Deployment) -> Change:
-    transition = plan_transition(running, target.placement, target.heaviest, target.cluster.memory_bytes)
-    return change(transition, target)

@@ -13,8 +13,8 @@ from services.core.deployment import DeployedGroup, Deployment
 from services.core.errors import GroupUnavailable, VersionConflict
 from services.infra.store.members import MemberStore, WorkerRecord
 from services.infra.store.placements import PlacementStore
-from services.planner.changes import Target, Workers, routers_follow
-from services.planner.transition import Phase, ReplicaRef, Transition, plan_transition
+from services.planner.changes import Change, Target, Workers, routers_follow
+from services.planner.transition import Phase, ReplicaRef, Transition
 from services.planner.underway import Underway
 
 log = structlog.get_logger()
@@ -25,7 +25,7 @@ class Applied:
     """A transition that ended."""
 
     deployment: Deployment
-    transition: Transition
+    change: Change
     transition_s: float
 
 
@@ -38,25 +38,24 @@ class Transitions:
         self._workers = workers
 
     async def apply(self, target: Target, expected_version: int | None) -> Applied:
-        """Make `target` the running placement.
+        """Make `target`, which was checked, the running placement.
 
         Raises: VersionConflict if another version runs than expected, or while another transition
-        does; what `Target.check` raises; GroupUnavailable if a worker fails.
+        does; GroupUnavailable if a worker fails.
         """
-        target.check()
         began_s = time.monotonic()
         async with self._placements.lease():
             current = await self._placements.current()
             if expected_version is not None and current.version != expected_version:
                 raise VersionConflict(f"placement version {current.version} runs, not {expected_version}")
             running = await self._reconciled(current, target.cluster.workers)
-            transition = plan_transition(running, target.placement, target.heaviest, target.cluster.memory_bytes)
+            transition = target.transition_from(running)
             log.info("transition_started", placement_version=current.version, num_loads=len(transition.loads))
             steps = Steps(self._placements, self._members, self._workers, target)
             deployment = await steps.carry_out(current, running, transition)
         transition_s = time.monotonic() - began_s
         log.info("placement_applied", placement_version=deployment.version, transition_s=transition_s)
-        return Applied(deployment, transition, transition_s)
+        return Applied(deployment, target.change(transition), transition_s)
 
     async def is_whole(self, current: Deployment, workers: tuple[WorkerRecord, ...]) -> bool:
         """Whether every group of the placement whose worker is alive runs where it should."""
@@ -127,7 +126,7 @@ class Steps:
                 if model in self._target.models and latency_s != self._target.latency_s(model, group.config):
                     await self._workers.load(self._by_name[group.worker], group, model, self._target)
 
-    async def _load(self, state: "Underway", phase: Phase) -> None:
+    async def _load(self, state: Underway, phase: Phase) -> None:
         for index, model in phase.loads:
             wanted = self._target.placement.groups[index]
             worker = self._target.cluster.worker_of(wanted)
@@ -142,7 +141,7 @@ class Steps:
         await routers_follow(self._members, published.version)
         return published
 
-    async def _unload(self, state: "Underway", ref: ReplicaRef) -> None:
+    async def _unload(self, state: Underway, ref: ReplicaRef) -> None:
         """The switch is done: a worker that is gone has unloaded as well."""
         try:
             await self._workers.unload(self._by_name[state.worker_of(ref)], ref.group, ref.model)
