@@ -85,11 +85,14 @@ def remember(request: int, stage_end_s: float, group: int, clocks: Clocks) -> No
     clocks.num_in_flight[group] += 1
 
 
-def serve(rule: int, requests: Requests, layout: Layout, clocks: Clocks, tally: Tally, fates: Fates) -> None:
-    """Run all requests; `rule` indexes DISPATCH_RULES; fills `clocks`, `tally` and `fates`."""
+def serve(
+    rule: int, first: int, last: int, requests: Requests, layout: Layout, clocks: Clocks, tally: Tally, fates: Fates
+) -> None:
+    """Run the requests first … last - 1; `rule` indexes DISPATCH_RULES; goes on from `clocks` and
+    `tally` and leaves them advanced; fills `fates`."""
     counts_queues = rule == SHORTEST_QUEUE
     is_recorded = len(fates.group) > 0
-    for i in range(len(requests.arrival_s)):
+    for i in range(first, last):
         now_s = requests.arrival_s[i]
         model = requests.model[i]
         hosts = layout.host[layout.first_host[model] : layout.first_host[model + 1]]

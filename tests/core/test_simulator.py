@@ -10,9 +10,10 @@ from hypothesis import given, settings
 
 from services.core import kernel, schedule
 from services.core.attainment import Outcome
+from services.core.compiling import fingerprint
 from services.core.problem import pose
 from services.core.schedule import DISPATCH_RULES
-from services.core.simulator import compiled_serve, fingerprint, serve_once, simulate, simulate_counts, warm_up
+from services.core.simulator import compiled_serve, serve_once, simulate, simulate_counts, warm_up
 from tests.core import oracle
 from tests.core.cases import Case, Row, cases, long_case
 
