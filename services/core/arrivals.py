@@ -1,20 +1,23 @@
-"""Arrival processes: Poisson, Gamma and even arrivals, from rates, from counts, or fitted to a trace.
+"""Arrival processes: Poisson, Gamma, even and Markov-modulated, from rates, from counts, or fitted to a trace.
 
 Every model draws from its own generator, seeded with `seed` plus its place, so that adding a model
 leaves the others' arrivals alone (AlpaServe, section 6.1; windows as in its end-to-end workloads).
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from services.core.errors import InvalidWorkload
 from services.core.workload import Workload, workload_from_arrivals
 
 # A fit to few, bunched arrivals can name any rate: beyond this multiple the empirical one holds.
 _MAX_RATE_MULTIPLE = 5.0
+# Beyond these a Gamma's shape or scale is no number to draw from.
+_MIN_CV, _MAX_CV = 1e-3, 100.0
+_MAX_EXPONENT = 30.0
 
 
 def gamma_arrivals(rate_per_s: float, cv: float, duration_s: float, rng: np.random.Generator) -> NDArray[np.float64]:
@@ -24,6 +27,8 @@ def gamma_arrivals(rate_per_s: float, cv: float, duration_s: float, rng: np.rand
             raise InvalidWorkload(f"{name} must be finite and not negative, got {value!r}")
     if cv == 0:
         return even_arrivals(rate_per_s, duration_s)
+    if not _MIN_CV <= cv <= _MAX_CV:
+        raise InvalidWorkload(f"cv must be 0 or from {_MIN_CV} to {_MAX_CV}, got {cv!r}")
     arrivals = [np.empty(0)]
     now_s = 0.0
     while rate_per_s > 0 and now_s < duration_s:
@@ -49,11 +54,63 @@ def even_arrivals(rate_per_s: float, duration_s: float) -> NDArray[np.float64]:
     return arrival_s[arrival_s < duration_s]
 
 
-def power_law_rates(total_per_s: float, num_models: int, exponent: float = -0.5) -> NDArray[np.float64]:
-    """Rates (num_models,) proportional to (i + 1)^exponent that sum to `total_per_s`."""
-    weight = np.arange(1, num_models + 1, dtype=np.float64) ** exponent
+def markov_arrivals(
+    rates_per_s: Sequence[float], sojourns_s: Sequence[float], duration_s: float, rng: np.random.Generator
+) -> NDArray[np.float64]:
+    """Poisson arrivals in [0, duration_s) whose rate is that of a hidden state.
+
+    The process stays in state k for an exponential time of mean `sojourns_s[k]` and goes on to any
+    other state with equal chance: with two states, on and off in turn. It starts in its steady state.
+    """
+    rate, sojourn = np.asarray(rates_per_s, dtype=np.float64), np.asarray(sojourns_s, dtype=np.float64)
+    if len(rate) < 2 or len(rate) != len(sojourn):
+        raise InvalidWorkload(f"give two or more states, a rate and a sojourn each: {len(rate)} and {len(sojourn)}")
+    if not (np.isfinite(rate).all() and (rate >= 0).all() and math.isfinite(duration_s) and duration_s >= 0):
+        raise InvalidWorkload(f"rates must not be negative, got {rate.tolist()} for {duration_s!r} s")
+    if not (np.isfinite(sojourn).all() and (sojourn > 0).all()):
+        raise InvalidWorkload(f"sojourns must be positive, got {sojourn.tolist()}")
+    state, begin_s, end_s = _sojourns(sojourn, duration_s, rng)
+    num_of = rng.poisson(rate[state] * (end_s - begin_s))
+    own = np.repeat(np.arange(len(state)), num_of)
+    return np.sort(begin_s[own] + rng.random(len(own)) * (end_s - begin_s)[own])
+
+
+def _sojourns(
+    sojourn_s: NDArray[np.float64], duration_s: float, rng: np.random.Generator
+) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
+    """State, begin and end of each stay in [0, duration_s), (num_stays,) each."""
+    num_states = len(sojourn_s)
+    states = [np.array([rng.choice(num_states, p=sojourn_s / sojourn_s.sum())])]
+    lengths = [rng.exponential(sojourn_s[states[0]])]
+    while (covered_s := sum(float(part.sum()) for part in lengths)) < duration_s:
+        num_more = int(1.1 * (duration_s - covered_s) / float(sojourn_s.mean())) + 16
+        steps = rng.integers(1, num_states, num_more)
+        states.append((states[-1][-1] + np.cumsum(steps)) % num_states)
+        lengths.append(rng.exponential(sojourn_s[states[-1]]))
+    ends = np.minimum(np.cumsum(np.concatenate(lengths)), duration_s)
+    begins = np.concatenate([[0.0], ends[:-1]])
+    return np.concatenate(states).astype(np.int64), begins, ends
+
+
+def weighted_rates(total_per_s: float, weights: ArrayLike) -> NDArray[np.float64]:
+    """Rates (num_models,) in proportion to `weights` that sum to `total_per_s`.
+
+    The requests per model of a trace are such weights, `[1] * n` an even split.
+    """
+    weight = np.asarray(weights, dtype=np.float64)
+    if not (math.isfinite(total_per_s) and total_per_s >= 0):
+        raise InvalidWorkload(f"a rate must be finite and not negative, got {total_per_s!r}")
+    if not (np.isfinite(weight).all() and (weight >= 0).all() and weight.sum() > 0):
+        raise InvalidWorkload(f"weights must not be negative nor all 0, got {weight.tolist()}")
     share: NDArray[np.float64] = weight / weight.sum()
     return total_per_s * share
+
+
+def power_law_rates(total_per_s: float, num_models: int, exponent: float = -0.5) -> NDArray[np.float64]:
+    """Rates (num_models,) proportional to (i + 1)^exponent that sum to `total_per_s`."""
+    if not abs(exponent) <= _MAX_EXPONENT:
+        raise InvalidWorkload(f"an exponent must lie within ±{_MAX_EXPONENT:g}, got {exponent!r}")
+    return weighted_rates(total_per_s, np.arange(1, num_models + 1, dtype=np.float64) ** exponent)
 
 
 def gamma_workload(rates_per_s: Mapping[str, float], cv: float, duration_s: float, seed: int) -> Workload:
@@ -61,6 +118,29 @@ def gamma_workload(rates_per_s: Mapping[str, float], cv: float, duration_s: floa
     return workload_from_arrivals(
         {
             name: gamma_arrivals(rate, cv, duration_s, np.random.default_rng(seed + i))
+            for i, (name, rate) in enumerate(rates_per_s.items())
+        }
+    )
+
+
+def markov_workload(
+    rates_per_s: Mapping[str, float],
+    levels: Sequence[float],
+    sojourns_s: Sequence[float],
+    duration_s: float,
+    seed: int,
+) -> Workload:
+    """Independent Markov-modulated arrivals of every model, `rates_per_s` being their means over time.
+
+    In state k a model has `levels[k]` parts of its rate: on and off are levels 1 and 0.
+    """
+    level, sojourn = np.asarray(levels, dtype=np.float64), np.asarray(sojourns_s, dtype=np.float64)
+    if len(level) != len(sojourn) or not (np.isfinite(level).all() and level @ sojourn > 0):
+        raise InvalidWorkload(f"levels and sojourns mean no process: {level.tolist()} and {sojourn.tolist()}")
+    per_rate = level * sojourn.sum() / (level @ sojourn)
+    return workload_from_arrivals(
+        {
+            name: markov_arrivals(tuple(rate * per_rate), sojourns_s, duration_s, np.random.default_rng(seed + i))
             for i, (name, rate) in enumerate(rates_per_s.items())
         }
     )
@@ -82,7 +162,11 @@ def workload_from_counts(counts: Mapping[str, NDArray[np.int64]], bucket_s: floa
 def gamma_workload_from_counts(
     counts: Mapping[str, NDArray[np.int64]], bucket_s: float, rate_scale: float, cv: float, seed: int
 ) -> Workload:
-    """Gamma arrivals whose rate follows the counts: count / bucket_s · rate_scale in each bucket."""
+    """Gamma arrivals whose rate follows the counts: count / bucket_s · rate_scale in each bucket.
+
+    Every bucket begins a process of its own, as in the paper: where the CV is above 1, which begins
+    with a burst, a bucket gets up to (CV² − 1) / 2 requests more than its rate says.
+    """
     arrivals = {}
     for i, (name, row) in enumerate(counts.items()):
         rng = np.random.default_rng(seed + i)
@@ -105,18 +189,25 @@ def refitted_workload(workload: Workload, window_s: float, rate_scale: float, cv
     """Arrivals drawn anew: a Gamma process is fitted to each model in each window, then scaled.
 
     A model with fewer than three arrivals in a window keeps its empirical rate, at cv 1.
+    Raises: InvalidWorkload for a window or a scale that means nothing.
     """
+    for what, value in (("window_s", window_s), ("rate_scale", rate_scale), ("cv_scale", cv_scale)):
+        if not (math.isfinite(value) and value >= 0) or (what == "window_s" and value == 0):
+            raise InvalidWorkload(f"{what} must be finite and positive, got {value!r}")
     num_windows = int(workload.arrival_s[-1] // window_s) + 1 if len(workload) else 0
     arrivals = {}
-    for i, name in enumerate(workload.names):
+    for i, (name, own) in enumerate(zip(workload.names, workload.arrivals_of_each, strict=True)):
         rng = np.random.default_rng(seed + i)
-        own = workload.arrival_s[workload.model == i]
         edges = np.searchsorted(own, np.arange(num_windows + 1) * window_s)
         parts = [np.empty(0)]
         for window in range(num_windows):
             seen = own[edges[window] : edges[window + 1]]
             rate, cv = _fitted(seen, window_s)
-            parts.append(window * window_s + gamma_arrivals(rate * rate_scale, cv * cv_scale, window_s, rng))
+            scaled_cv = cv * cv_scale
+            if scaled_cv > 0:
+                # The gaps of a timer vary so little that they have no Gamma.
+                scaled_cv = min(max(scaled_cv, _MIN_CV), _MAX_CV)
+            parts.append(window * window_s + gamma_arrivals(rate * rate_scale, scaled_cv, window_s, rng))
         arrivals[name] = np.concatenate(parts)
     return workload_from_arrivals(arrivals)
 

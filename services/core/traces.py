@@ -7,7 +7,7 @@ al., SOSP 2021), single invocations. The i-th function that is invoked at all be
 import csv
 import math
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,9 +41,9 @@ def read_maf2(lines: Iterable[str], names: Sequence[str], begin_s: float = 0.0, 
         if begin_s <= start_s < end_s:
             starts.append(start_s - begin_s)
             functions.append(number_of.setdefault((app, func), len(number_of)))
-    arrival_s = np.array(starts, dtype=np.float64)
+    arrival_s = np.frombuffer(starts, dtype=np.float64)
     order = np.argsort(arrival_s, kind="stable")
-    model = np.array(functions, dtype=np.int32)[order] % len(names)
+    model = np.frombuffer(functions, dtype=np.int32)[order] % len(names)
     return Workload(arrival_s[order], model, np.full(len(order), np.nan), tuple(names))
 
 
@@ -54,23 +54,54 @@ def read_maf1(
 
     `arrivals` makes workloads of them. Raises: InvalidWorkload naming the line.
     """
-    rows = csv.reader(lines)
-    header = next(rows, [])
-    if header[:4] != _MAF1_FIRST_COLUMNS or header[4:] != [str(i + 1) for i in range(len(header) - 4)]:
-        raise InvalidWorkload(f"line 1: not the columns of a MAF1 trace: {','.join(_MAF1_FIRST_COLUMNS)},1,2,…")
-    if not 0 <= first_minute < first_minute + num_minutes <= len(header) - 4:
+    return read_maf1_days([lines], names, first_minute, num_minutes)
+
+
+def read_maf1_days(
+    days: Iterable[Iterable[str]], names: Sequence[str], first_minute: int = 0, num_minutes: int = 1440
+) -> dict[str, NDArray[np.int64]]:
+    """The same over the files of consecutive days, minutes counting from the first; later ones stay unread.
+
+    A function is the same on every day, known by its hashes and trigger.
+    Raises: InvalidWorkload naming the day and the line.
+    """
+    if first_minute < 0 or num_minutes < 1:
         raise InvalidWorkload(f"the trace has no minutes {first_minute} to {first_minute + num_minutes}")
-    window = slice(4 + first_minute, 4 + first_minute + num_minutes)
     counts = np.zeros((len(names), num_minutes), dtype=np.int64)
-    num_functions = 0
+    number_of: dict[tuple[str, ...], int] = {}
+    begin = 0
+    for day, lines in enumerate(days, start=1):
+        if begin >= first_minute + num_minutes:
+            break
+        try:
+            begin += _add_day(csv.reader(lines), counts, number_of, first_minute - begin)
+        except InvalidWorkload as error:
+            raise InvalidWorkload(f"day {day}, {error}") from None
+    if begin < first_minute + num_minutes:
+        raise InvalidWorkload(f"the trace has no minutes {first_minute} to {first_minute + num_minutes}, only {begin}")
+    return dict(zip(names, counts, strict=True))
+
+
+def _add_day(
+    rows: Iterator[list[str]], counts: NDArray[np.int64], number_of: dict[tuple[str, ...], int], first_minute: int
+) -> int:
+    """Add to `counts` (num_models, num_minutes), which begin at `first_minute` of this day; its length."""
+    header = next(rows, [])
+    length = len(header) - 4
+    if header[:4] != _MAF1_FIRST_COLUMNS or header[4:] != [str(i + 1) for i in range(length)]:
+        raise InvalidWorkload(f"line 1: not the columns of a MAF1 trace: {','.join(_MAF1_FIRST_COLUMNS)},1,2,…")
+    low, high = max(first_minute, 0), min(first_minute + counts.shape[1], length)
+    if low >= high:
+        return length
+    into = counts[:, low - first_minute : high - first_minute]
     for line, row in enumerate(rows, start=2):
         try:
-            own = np.array(row[window], dtype=np.int64)
-        except ValueError:
+            own = np.array(row[4 + low : 4 + high], dtype=np.int64)
+        except (ValueError, OverflowError):
             own = np.array([-1])
         if len(row) != len(header) or (own < 0).any():
-            raise InvalidWorkload(f"line {line}: not {len(header) - 4} counts of invocations")
+            raise InvalidWorkload(f"line {line}: not {length} counts of invocations")
         if own.any():
-            counts[num_functions % len(names)] += own
-            num_functions += 1
-    return dict(zip(names, counts, strict=True))
+            number = number_of.setdefault(tuple(row[:4]), len(number_of))
+            into[number % len(into)] += own
+    return length

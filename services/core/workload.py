@@ -2,8 +2,11 @@
 
 import csv
 import io
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from array import array
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
+from typing import TextIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +15,9 @@ from services.core.errors import InvalidWorkload
 
 _REQUIRED_COLUMNS = ("arrival_s", "model")
 _COLUMNS = (*_REQUIRED_COLUMNS, "slo_s")
+_FALLS = "arrival_s {arrival} comes before the request above it"
+# The text of a large file is several times the size of its arrays, so it is read and written in parts.
+_ROWS_PER_CHUNK = 16_384
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,6 +56,12 @@ class Workload:
     def span_s(self) -> float:
         """Seconds from the first arrival to the last; 0 without requests."""
         return float(self.arrival_s[-1] - self.arrival_s[0]) if len(self) else 0.0
+
+    @property
+    def arrivals_of_each(self) -> list[NDArray[np.float64]]:
+        """Arrival times of each model, in the order of `names`."""
+        order = np.argsort(self.model, kind="stable")
+        return np.split(self.arrival_s[order], np.cumsum(self.num_requests_of)[:-1]) if self.names else []
 
     def aligned(self, names: Sequence[str]) -> "Workload":
         """The same requests, indexing `names`.
@@ -103,10 +115,10 @@ class Workload:
         return Workload(arrival_s[order], self.model[source], self.slo_s[source], self.names)
 
     def _gap_to_next_s(self) -> NDArray[np.float64]:
-        gap_s = np.zeros(len(self))
-        for model in range(len(self.names)):
-            own = np.flatnonzero(self.model == model)
-            gap_s[own[:-1]] = np.diff(self.arrival_s[own])
+        order = np.argsort(self.model, kind="stable")
+        is_last = np.diff(self.model[order], append=-1) != 0
+        gap_s = np.empty(len(self))
+        gap_s[order] = np.where(is_last, 0.0, np.diff(self.arrival_s[order], append=0.0))
         return gap_s
 
     def _where(self, kept: NDArray[np.bool_]) -> "Workload":
@@ -122,7 +134,7 @@ def first_fault(
     with np.errstate(invalid="ignore"):
         checks = (
             (~(np.isfinite(arrival_s) & (arrival_s >= 0)), "arrival_s {arrival} is not a time since the start"),
-            (falls, "arrival_s {arrival} comes before the request above it"),
+            (falls, _FALLS),
             ((model < 0) | (model >= num_models), "unknown model {model}"),
             (~(np.isnan(slo_s) | (np.isfinite(slo_s) & (slo_s > 0))), "slo_s {slo} is not positive"),
         )
@@ -146,45 +158,70 @@ def workload_from_arrivals(arrivals: Mapping[str, NDArray[np.float64]]) -> Workl
 def parse_workload(lines: Iterable[str]) -> Workload:
     """Read CSV with the header `arrival_s,model[,slo_s]`; names come in order of appearance.
 
-    Raises: InvalidWorkload, naming the line and the value.
+    The lines are read once and not kept. Raises: InvalidWorkload, naming the line and the value.
     """
     reader = csv.reader(lines, strict=True)
+    columns = _Columns()
     try:
-        columns, line_of = _read_columns(reader)
+        header = _checked_header(next(reader, []))
+        rows = ((reader.line_num, row) for row in reader if row)
+        while chunk := list(islice(rows, _ROWS_PER_CHUNK)):
+            columns.append(header, chunk)
     except csv.Error as error:
         raise InvalidWorkload(f"line {reader.line_num}: {error}") from None
-    arrival_s = _numbers("arrival_s", columns["arrival_s"], line_of)
-    given = [i for i, text in enumerate(columns["slo_s"]) if text]
-    slo_s = np.full(len(line_of), np.nan)
-    slo_s[given] = _numbers("slo_s", [columns["slo_s"][i] for i in given], [line_of[i] for i in given])
-    index_of = {name: i for i, name in enumerate(dict.fromkeys(columns["model"]))}
-    if "" in index_of:
-        raise InvalidWorkload(f"line {line_of[columns['model'].index('')]}: no model")
-    model = np.array([index_of[name] for name in columns["model"]], dtype=np.int32)
-    fault = first_fault(arrival_s, model, slo_s, len(index_of))
-    if fault is not None:
-        raise InvalidWorkload(f"line {line_of[fault[0]]}: {fault[1]}")
-    return Workload(arrival_s, model, slo_s, tuple(index_of))
+    return columns.workload()
 
 
-def _read_columns(reader: Iterator[list[str]]) -> tuple[dict[str, list[str]], list[int]]:
-    """The cells of each column, stripped, and the line of each row."""
-    header = [cell.strip() for cell in next(reader, [])]
+class _Columns:
+    """Requests as they are read, in arrays that grow."""
+
+    def __init__(self) -> None:
+        self._arrival_s = array("d")
+        self._model = array("i")
+        self._slo_s = array("d")
+        self._index_of: dict[str, int] = {}
+
+    def append(self, header: Sequence[str], chunk: Sequence[tuple[int, list[str]]]) -> None:
+        """Raises: InvalidWorkload for the first row that is none or comes before the row above it."""
+        for line, row in chunk:
+            if len(row) != len(header):
+                raise InvalidWorkload(f"line {line}: {len(row)} values for {len(header)} columns: {','.join(row)!r}")
+        line_of = [line for line, _ in chunk]
+        cells = {name: [row[i].strip() for _, row in chunk] for i, name in enumerate(header)}
+        slo_texts = cells.get("slo_s", [""] * len(chunk))
+        arrival_s = _numbers("arrival_s", cells["arrival_s"], line_of)
+        given = [i for i, text in enumerate(slo_texts) if text]
+        slo_s = np.full(len(chunk), np.nan)
+        slo_s[given] = _numbers("slo_s", [slo_texts[i] for i in given], [line_of[i] for i in given])
+        if "" in cells["model"]:
+            raise InvalidWorkload(f"line {line_of[cells['model'].index('')]}: no model")
+        index_of = self._index_of
+        model = np.array([index_of.setdefault(name, len(index_of)) for name in cells["model"]], dtype=np.int32)
+        fault = first_fault(arrival_s, model, slo_s, len(index_of))
+        if fault is None and self._arrival_s and arrival_s[0] < self._arrival_s[-1]:
+            fault = 0, _FALLS.format(arrival=float(arrival_s[0]))
+        if fault is not None:
+            raise InvalidWorkload(f"line {line_of[fault[0]]}: {fault[1]}")
+        self._arrival_s.frombytes(arrival_s.tobytes())
+        self._model.frombytes(model.tobytes())
+        self._slo_s.frombytes(slo_s.tobytes())
+
+    def workload(self) -> Workload:
+        return Workload(
+            np.frombuffer(self._arrival_s, dtype=np.float64),
+            np.frombuffer(self._model, dtype=np.int32),
+            np.frombuffer(self._slo_s, dtype=np.float64),
+            tuple(self._index_of),
+        )
+
+
+def _checked_header(cells: Sequence[str]) -> list[str]:
+    header = [cell.strip() for cell in cells]
     unknown = [name for name in header if name not in _COLUMNS]
     missing = [name for name in _REQUIRED_COLUMNS if name not in header]
     if unknown or missing or len(set(header)) < len(header):
         raise InvalidWorkload(f"the header must be arrival_s,model[,slo_s], got {','.join(header)!r}")
-    rows: list[list[str]] = []
-    line_of: list[int] = []
-    for row in reader:
-        if row:
-            rows.append(row)
-            line_of.append(reader.line_num)  # type: ignore[attr-defined]
-    for row, line in zip(rows, line_of, strict=True):
-        if len(row) != len(header):
-            raise InvalidWorkload(f"line {line}: {len(row)} values for {len(header)} columns: {','.join(row)!r}")
-    cells = {name: [row[i].strip() for row in rows] for i, name in enumerate(header)}
-    return {"slo_s": [""] * len(rows)} | cells, line_of
+    return header
 
 
 def _numbers(column: str, texts: list[str], line_of: list[int]) -> NDArray[np.float64]:
@@ -208,13 +245,21 @@ def _numbers(column: str, texts: list[str], line_of: list[int]) -> NDArray[np.fl
 def format_workload(workload: Workload) -> str:
     """CSV text that `parse_workload` reads back exactly; the SLO column only where it says something."""
     text = io.StringIO()
+    write_workload(workload, text)
+    return text.getvalue()
+
+
+def write_workload(workload: Workload, text: TextIO) -> None:
+    """Write what `format_workload` returns, part by part."""
     writer = csv.writer(text, lineterminator="\n")
     has_slo = bool((~np.isnan(workload.slo_s)).any())
     writer.writerow(_COLUMNS if has_slo else _REQUIRED_COLUMNS)
-    rows = zip(workload.arrival_s.tolist(), workload.model.tolist(), workload.slo_s.tolist(), strict=True)
-    for arrival_s, model, slo_s in rows:
-        cells = [repr(arrival_s), workload.names[model]]
+    for begin in range(0, len(workload), _ROWS_PER_CHUNK):
+        part = slice(begin, begin + _ROWS_PER_CHUNK)
+        arrivals = [repr(arrival_s) for arrival_s in workload.arrival_s[part].tolist()]
+        models = [workload.names[model] for model in workload.model[part].tolist()]
         if has_slo:
-            cells.append("" if slo_s != slo_s else repr(slo_s))
-        writer.writerow(cells)
-    return text.getvalue()
+            slos = ["" if slo_s != slo_s else repr(slo_s) for slo_s in workload.slo_s[part].tolist()]
+            writer.writerows(zip(arrivals, models, slos, strict=True))
+        else:
+            writer.writerows(zip(arrivals, models, strict=True))

@@ -9,9 +9,12 @@ from services.core.arrivals import (
     gamma_arrivals,
     gamma_workload,
     gamma_workload_from_counts,
+    markov_arrivals,
+    markov_workload,
     poisson_arrivals,
     power_law_rates,
     refitted_workload,
+    weighted_rates,
     workload_from_counts,
 )
 from services.core.errors import InvalidWorkload
@@ -43,7 +46,8 @@ def test_hardly_any_rate_is_hardly_any_arrival(rate: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("rate", "cv", "duration"), [(-1.0, 1.0, 1.0), (1.0, float("nan"), 1.0), (1.0, 1.0, float("inf"))]
+    ("rate", "cv", "duration"),
+    [(-1.0, 1.0, 1.0), (1.0, float("nan"), 1.0), (1.0, 1.0, float("inf")), (1.0, 1e-9, 1.0), (1.0, 1e9, 1.0)],
 )
 def test_processes_that_mean_nothing_are_refused(rate: float, cv: float, duration: float) -> None:
     with pytest.raises(InvalidWorkload):
@@ -100,3 +104,86 @@ def test_a_refitted_trace_keeps_rate_and_burstiness_window_by_window() -> None:
     assert len(early) == pytest.approx(2 * len(busy), rel=0.2)
     assert len(late) == pytest.approx(2 * len(calm), rel=0.4)
     assert fit_gamma(early)[1] == pytest.approx(3.0, rel=0.2)
+
+
+def test_a_markov_process_spends_in_each_state_the_time_that_its_sojourns_say() -> None:
+    arrival_s = markov_arrivals((100.0, 0.0, 1.0), (1.0, 4.0, 5.0), 20_000.0, rng())
+
+    # Busy tenths of a second are of the first state; it is left for the two others.
+    counts = np.bincount((arrival_s * 10).astype(int), minlength=200_000)
+    is_busy = counts >= 3
+    assert is_busy.mean() == pytest.approx(0.1, rel=0.1)
+    assert len(arrival_s) == pytest.approx(20_000 * (100 * 0.1 + 0.5), rel=0.1)
+    assert (np.diff(arrival_s) >= 0).all()
+    assert arrival_s[-1] < 20_000
+
+
+def test_a_markov_process_begins_in_its_steady_state() -> None:
+    firsts = [len(markov_arrivals((100.0, 0.0), (10.0, 30.0), 0.1, rng(seed))) > 0 for seed in range(400)]
+
+    assert np.mean(firsts) == pytest.approx(0.25, abs=0.07)
+
+
+def test_equal_states_are_poisson() -> None:
+    rate_per_s, cv = fit_gamma(markov_arrivals((5.0, 5.0), (3.0, 1.0), 4000.0, rng()))
+
+    assert (rate_per_s, cv) == pytest.approx((5.0, 1.0), rel=0.05)
+
+
+def test_a_markov_workload_keeps_the_rates_whatever_the_levels() -> None:
+    workload = markov_workload({"a": 4.0, "b": 1.0}, (7.0, 0.0), (5.0, 45.0), 20_000.0, seed=1)
+
+    assert workload.num_requests_of == pytest.approx([80_000, 20_000], rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("rates", "sojourns"),
+    [((1.0,), (1.0,)), ((1.0, 2.0), (1.0,)), ((1.0, -2.0), (1.0, 1.0)), ((1.0, 2.0), (1.0, 0.0))],
+)
+def test_markov_processes_that_mean_nothing_are_refused(rates: tuple[float, ...], sojourns: tuple[float, ...]) -> None:
+    with pytest.raises(InvalidWorkload):
+        markov_arrivals(rates, sojourns, 10.0, rng())
+    with pytest.raises(InvalidWorkload):
+        markov_workload({"a": 1.0}, rates, sojourns, 10.0, 0)
+
+
+def test_weights_and_the_requests_of_a_trace_split_a_rate() -> None:
+    trace = workload_from_arrivals({"a": np.arange(30.0), "b": np.arange(10.0), "c": np.empty(0)})
+
+    assert weighted_rates(8.0, [1] * 4).tolist() == [2.0] * 4
+    assert weighted_rates(8.0, trace.num_requests_of).tolist() == [6.0, 2.0, 0.0]
+
+
+@pytest.mark.parametrize("weights", [[], [0.0, 0.0], [1.0, -1.0], [float("nan")]])
+def test_weights_that_split_nothing_are_refused(weights: list[float]) -> None:
+    with pytest.raises(InvalidWorkload, match="weights"):
+        weighted_rates(1.0, weights)
+
+
+@pytest.mark.parametrize(("rate", "exponent"), [(-1.0, 0.0), (1.0, float("nan")), (1.0, 1e3)])
+def test_power_laws_that_mean_nothing_are_refused(rate: float, exponent: float) -> None:
+    with pytest.raises(InvalidWorkload):
+        power_law_rates(rate, 3, exponent)
+
+
+def test_a_fitted_rate_far_above_the_empirical_one_is_reset_to_it() -> None:
+    trace = workload_from_arrivals({"a": np.concatenate([np.linspace(50.0, 50.9, 10), [5000.0]])})
+
+    again = [refitted_workload(trace, 1000.0, 10.0, 0.01, seed) for seed in range(20)]
+
+    in_window = [np.count_nonzero(own.arrival_s < 1000) for own in again]
+    assert np.mean(in_window) == pytest.approx(100, rel=0.05)
+
+
+def test_a_timer_can_be_refitted() -> None:
+    trace = workload_from_arrivals({"a": np.arange(0.0, 1000.0, 0.7)})
+
+    again = refitted_workload(trace, 100.0, 1.0, 1.0, 0)
+
+    assert fit_gamma(again.arrival_s) == pytest.approx((1 / 0.7, 0.0), rel=0.02, abs=0.1)
+
+
+@pytest.mark.parametrize(("window_s", "rate_scale"), [(0.0, 1.0), (-5.0, 1.0), (5.0, -1.0), (float("nan"), 1.0)])
+def test_refits_that_mean_nothing_are_refused(window_s: float, rate_scale: float) -> None:
+    with pytest.raises(InvalidWorkload):
+        refitted_workload(workload_from_arrivals({"a": np.arange(9.0)}), window_s, rate_scale, 1.0, 0)

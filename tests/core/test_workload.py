@@ -1,6 +1,8 @@
 """Workloads: their CSV text, what is refused, and what can be done with them."""
 
 import math
+import tracemalloc
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -145,3 +147,41 @@ def test_a_rate_scale_multiplies_requests_within_the_same_span(factor: float) ->
 def test_scales_that_mean_nothing_are_refused(workload: Workload, factor: float) -> None:
     with pytest.raises(InvalidWorkload):
         workload.with_time_scale(factor)
+
+
+def test_a_row_that_comes_too_early_is_refused_wherever_the_reader_is() -> None:
+    rows = [f"{i},m{i % 3}\n" for i in range(40_000)]
+    rows[32_768 - 5 : 32_768 - 5] = ["\n"] * 7
+
+    assert len(parsed("arrival_s,model\n" + "".join(rows))) == 40_000
+    for place in (16_384, 16_385, 32_768, 39_000):
+        late = [*rows[:place], "0.25,m0\n", *rows[place:]]
+        with pytest.raises(InvalidWorkload, match=f"line {place + 2}: arrival_s 0.25 comes before"):
+            parsed("arrival_s,model\n" + "".join(late))
+
+
+def csv_lines(num_requests: int) -> Iterator[str]:
+    yield "arrival_s,model,slo_s\n"
+    for i in range(num_requests):
+        yield f"{i * 0.12345678901},a-model-with-a-long-name-{i % 100},{0.5 if i % 2 else ''}\n"
+
+
+def test_a_large_file_is_read_in_a_few_times_the_memory_of_its_arrays() -> None:
+    num_requests = 50_000
+    lines = csv_lines(num_requests)
+    tracemalloc.start()
+    workload = parse_workload(lines)
+    peak_bytes = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+
+    assert len(workload) == num_requests
+    own_bytes = workload.arrival_s.nbytes + workload.model.nbytes + workload.slo_s.nbytes
+    # The part being read is some 10 MB of text and cells, however long the file.
+    assert peak_bytes < 3 * own_bytes + 10e6
+
+
+def test_arrivals_of_each_model() -> None:
+    workload = workload_from_arrivals({"a": np.array([0.0, 2.0]), "idle": np.empty(0), "b": np.array([1.0])})
+
+    assert [own.tolist() for own in workload.arrivals_of_each] == [[0.0, 2.0], [], [1.0]]
+    assert workload_from_arrivals({}).arrivals_of_each == []

@@ -4,14 +4,13 @@ Everything a file can do wrong ends as one `AlpaServeError` whose message begins
 """
 
 import gzip
-import io
 import json
 import math
 import re
 import zlib
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TextIO, TypeVar, cast
 
 import yaml
 
@@ -22,7 +21,7 @@ from services.core.profile import Profiles
 from services.core.spec import Spec
 from services.core.workload import Workload, parse_workload
 
-_ParsedT = TypeVar("_ParsedT")
+ParsedT = TypeVar("ParsedT")
 
 
 def read_spec(path: Path) -> Spec:
@@ -38,22 +37,51 @@ def read_placement(path: Path) -> Placement:
 
 
 def read_workload(path: Path) -> Workload:
-    return _parsed(path, lambda: parse_workload(io.StringIO(read_text(path), newline="")))
+    return read_lines(path, parse_workload)
+
+
+def read_lines(path: Path, parse: Callable[[Iterator[str]], ParsedT]) -> ParsedT:
+    """What `parse` makes of a text too large to keep, line by line, unpacked on the way."""
+    return read_series([path], lambda texts: parse(next(texts)))
+
+
+def read_series(paths: Sequence[Path], parse: Callable[[Iterator[Iterator[str]]], ParsedT]) -> ParsedT:
+    """What `parse` makes of the lines of several files, each opened when its turn comes."""
+    current = paths[0]
+
+    def texts() -> Iterator[Iterator[str]]:
+        nonlocal current
+        for current in paths:
+            yield _lines(current)
+
+    try:
+        return parse(texts())
+    except AlpaServeError as error:
+        raise type(error)(f"{current}: {error}") from None
 
 
 def read_text(path: Path) -> str:
     """The text of a UTF-8 file, unpacked if its name ends in .gz. Raises: InvalidArgument."""
+    return "".join(_lines(path))
+
+
+def _lines(path: Path) -> Iterator[str]:
+    """Raises: InvalidArgument for what cannot be read."""
     try:
-        raw = path.read_bytes()
-        if path.suffix == ".gz":
-            raw = gzip.decompress(raw)
-        return raw.decode("utf-8-sig")
+        with _opened(path) as lines:
+            yield from lines
     except OSError as error:
         raise InvalidArgument(error.strerror or str(error)) from None
     except (EOFError, zlib.error) as error:
         raise InvalidArgument(f"not a whole gzip file: {error}") from None
     except UnicodeDecodeError as error:
-        raise InvalidArgument(f"not UTF-8 text: byte {error.object[error.start]:#04x} at {error.start}") from None
+        raise InvalidArgument(f"not UTF-8 text: byte {error.object[error.start]:#04x}") from None
+
+
+def _opened(path: Path) -> TextIO:
+    if path.suffix == ".gz":
+        return cast(TextIO, gzip.open(path, "rt", encoding="utf-8-sig", newline=""))
+    return path.open(encoding="utf-8-sig", newline="")
 
 
 def read_document(path: Path) -> object:
@@ -73,7 +101,7 @@ def read_document(path: Path) -> object:
         raise InvalidArgument(f"not readable: {error}") from None
 
 
-def _parsed(path: Path, read: Callable[[], _ParsedT]) -> _ParsedT:
+def _parsed(path: Path, read: Callable[[], ParsedT]) -> ParsedT:
     try:
         return read()
     except AlpaServeError as error:
