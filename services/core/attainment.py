@@ -11,23 +11,30 @@ from numpy.typing import NDArray
 
 from services.core.placement import Placement
 from services.core.problem import Problem
+from services.core.profile import ParallelConfig
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Outcome:
     """What became of every request, (num_requests,) each.
 
-    `group` is -1 where no group holds the model; `finish_s` is NaN where not `admitted`;
-    `stage_free_s` (num_stages,) are the clocks after the last request.
+    `group` is -1 where no group holds the model; `finish_s` is NaN where not `admitted` or dropped;
+    `stage_free_s` (num_stages,) are the clocks after the last request, `stage_busy_s` the sums of
+    what the stages ran.
     """
 
     group: NDArray[np.int32]
     finish_s: NDArray[np.float64]
     stage_free_s: NDArray[np.float64]
+    stage_busy_s: NDArray[np.float64]
 
     @property
     def admitted(self) -> NDArray[np.bool_]:
         return ~np.isnan(self.finish_s)
+
+    def attained(self, problem: Problem) -> NDArray[np.bool_]:
+        """Who finished within its SLO: the admitted, unless a rule of batching serves some late."""
+        return np.asarray(self.finish_s - problem.workload.arrival_s <= problem.slo_s, dtype=np.bool_)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +107,12 @@ def model_rows(
 
 def report(problem: Problem, placement: Placement, outcome: Outcome) -> Report:
     """Summarize a simulated run of `placement`."""
-    attained = outcome.admitted
+    return report_groups(problem, [group.config for group in placement.groups], outcome)
+
+
+def report_groups(problem: Problem, configs: Sequence[ParallelConfig], outcome: Outcome) -> Report:
+    """Summarize a simulated run on groups of these configs, in the outcome's order."""
+    attained = outcome.attained(problem)
     arrival_s = problem.workload.arrival_s
     num_attained = int(np.count_nonzero(attained))
     return Report(
@@ -109,23 +121,24 @@ def report(problem: Problem, placement: Placement, outcome: Outcome) -> Report:
         goodput_per_s=goodput_per_s(num_attained, arrival_s),
         latency_s=summarize_latency((outcome.finish_s - arrival_s)[attained]),
         models=model_rows(problem.spec.names, problem.workload.model, attained),
-        groups=_group_rows(problem, placement, outcome),
+        groups=_group_rows(arrival_s, configs, outcome, attained),
     )
 
 
-def _group_rows(problem: Problem, placement: Placement, outcome: Outcome) -> tuple[GroupAttainment, ...]:
-    arrival_s = problem.workload.arrival_s
+def _group_rows(
+    arrival_s: NDArray[np.float64],
+    configs: Sequence[ParallelConfig],
+    outcome: Outcome,
+    attained: NDArray[np.bool_],
+) -> tuple[GroupAttainment, ...]:
     end_s = max(float(arrival_s[-1]), float(outcome.stage_free_s.max(initial=0.0)))
     horizon_s = end_s - float(arrival_s[0])
+    share = outcome.stage_busy_s / horizon_s if horizon_s > 0 else np.zeros_like(outcome.stage_busy_s)
+    num_requests = np.bincount(outcome.group[outcome.group >= 0], minlength=len(configs))
+    num_attained = np.bincount(outcome.group[attained], minlength=len(configs))
     rows = []
-    for g, group in enumerate(placement.groups):
-        dispatched = outcome.group == g
-        served = dispatched & outcome.admitted
-        num_served = np.bincount(problem.workload.model[served], minlength=problem.num_models)
-        busy_s = np.zeros(group.config.inter_op)
-        for m in np.flatnonzero(num_served):
-            cost_s = problem.profiles.stage_latency_s(problem.spec.models[m].profile, group.config)
-            busy_s += num_served[m] * np.array(cost_s)
-        share = busy_s / horizon_s if horizon_s > 0 else busy_s * 0
-        rows.append(GroupAttainment(int(dispatched.sum()), int(served.sum()), tuple(float(part) for part in share)))
+    end = 0
+    for g, config in enumerate(configs):
+        begin, end = end, end + config.inter_op
+        rows.append(GroupAttainment(int(num_requests[g]), int(num_attained[g]), tuple(share[begin:end].tolist())))
     return tuple(rows)

@@ -16,9 +16,13 @@ if find_spec("numba") is None:
     raise ModuleNotFoundError("the simulator needs numba: install alpaserve[planner]", name="numba")
 
 
+Function = Callable[..., Any]
+
+
 @cache
-def compiled(functions: tuple[Callable[..., Any], ...]) -> Any:
-    """The last of `functions`, compiled with the others inlined into it; callees before callers.
+def compiled(functions: tuple[Function, ...], num_called: int = 1) -> Any:
+    """The last of `functions`, compiled; callees before callers. All but the last `num_called` are
+    inlined, which makes a tight loop fast and takes long to compile.
 
     Releases the GIL. No fast-math: bit for bit what Python computes. Numba keeps the machine code
     on disk under a name that holds the fingerprint of everything compiled, because it would itself
@@ -26,15 +30,17 @@ def compiled(functions: tuple[Callable[..., Any], ...]) -> Any:
     """
     import numba
 
+    called = functions[-num_called:]
+    name = f"{functions[-1].__name__}_{fingerprint(functions)}_{num_called}"
     done: dict[str, Any] = {}
     for function in functions:
         rebuilt = FunctionType(function.__code__, function.__globals__ | done, function.__name__)
         # Nothing here owns an array, and counting references to views costs two thirds of the time.
         options: dict[str, Any] = {"nogil": True, "_nrt": False}
         if function is functions[-1]:
-            rebuilt.__qualname__ = f"{function.__name__}_{fingerprint(functions)}"
+            rebuilt.__qualname__ = name
             options["cache"] = True
-        else:
+        elif function not in called:
             options["inline"] = "always"
         done[function.__name__] = numba.njit(**options)(rebuilt)
     return done[functions[-1].__name__]

@@ -49,6 +49,20 @@ class Clocks(NamedTuple):
     stage_end_s: NDArray[np.float64]
 
 
+def idle_clocks(layout: Layout, rule: int, num_requests: int) -> Clocks:
+    """Of groups that were idle for ever; lists only if the rule counts queues."""
+    num_groups = len(layout.first_stage) - 1
+    num_listed = num_requests if rule == SHORTEST_QUEUE else 0
+    return Clocks(
+        free_at=np.zeros(layout.first_stage[-1]),
+        num_in_flight=np.zeros(num_groups, dtype=np.int32),
+        oldest=np.zeros(num_groups, dtype=np.int32),
+        newest=np.zeros(num_groups, dtype=np.int32),
+        younger=np.empty(num_listed, dtype=np.int32),
+        stage_end_s=np.empty(num_listed),
+    )
+
+
 class Tally(NamedTuple):
     """Counts of a run: `attained` (num_models,), `group_requests` and `group_attained` (num_groups,),
     `latency_s` (1,) the sum over attained requests."""
@@ -65,6 +79,15 @@ class Fates(NamedTuple):
 
     group: NDArray[np.int32]
     finish_s: NDArray[np.float64]
+
+
+def empty_tally(num_models: int, num_groups: int) -> Tally:
+    return Tally(
+        attained=np.zeros(num_models, dtype=np.int64),
+        group_requests=np.zeros(num_groups, dtype=np.int64),
+        group_attained=np.zeros(num_groups, dtype=np.int64),
+        latency_s=np.zeros(1),
+    )
 
 
 def forget_finished(now_s: float, group: int, clocks: Clocks) -> None:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from services.core import kernel, schedule
 from services.core.attainment import Outcome
 from services.core.compiling import compiled
-from services.core.kernel import Clocks, Fates, Layout, Requests, Tally
+from services.core.kernel import Clocks, Fates, Layout, Requests, Tally, empty_tally, idle_clocks
 from services.core.problem import Problem
 
 # Callees before callers.
@@ -69,28 +69,27 @@ def simulate_counts(problem: Problem, layout: Layout, dispatch_rule: int, serve:
 def simulate(problem: Problem, layout: Layout, dispatch_rule: int, serve: Serve | None = None) -> Outcome:
     """Simulate and tell every request's fate."""
     _, fates, clocks = _run(problem, layout, dispatch_rule, problem.num_requests, serve or compiled_serve())
-    return Outcome(fates.group, fates.finish_s, clocks.free_at)
+    return Outcome(fates.group, fates.finish_s, clocks.free_at, busy_seconds(problem, layout, fates))
+
+
+def busy_seconds(problem: Problem, layout: Layout, fates: Fates) -> NDArray[np.float64]:
+    """How long each stage was busy with the admitted requests, one at a time; (num_stages,)."""
+    num_groups, num_models = len(layout.first_stage) - 1, problem.num_models
+    served = ~np.isnan(fates.finish_s)
+    pair = fates.group[served] * num_models + problem.workload.model[served]
+    num_served = np.bincount(pair, minlength=num_groups * num_models).reshape(num_groups, num_models)
+    busy_s = np.zeros(layout.first_stage[-1])
+    for group, model in np.argwhere(num_served):
+        stages = slice(layout.first_stage[group], layout.first_stage[group + 1])
+        busy_s[stages] += num_served[group, model] * layout.latency[layout.cost_row[model], stages]
+    return busy_s
 
 
 def _run(
     problem: Problem, layout: Layout, dispatch_rule: int, num_recorded: int, serve: Serve
 ) -> tuple[Tally, Fates, Clocks]:
-    num_groups = len(layout.first_stage) - 1
-    num_listed = problem.num_requests if dispatch_rule == schedule.SHORTEST_QUEUE else 0
-    clocks = Clocks(
-        free_at=np.zeros(layout.first_stage[-1]),
-        num_in_flight=np.zeros(num_groups, dtype=np.int32),
-        oldest=np.zeros(num_groups, dtype=np.int32),
-        newest=np.zeros(num_groups, dtype=np.int32),
-        younger=np.empty(num_listed, dtype=np.int32),
-        stage_end_s=np.empty(num_listed),
-    )
-    tally = Tally(
-        attained=np.zeros(problem.num_models, dtype=np.int64),
-        group_requests=np.zeros(num_groups, dtype=np.int64),
-        group_attained=np.zeros(num_groups, dtype=np.int64),
-        latency_s=np.zeros(1),
-    )
+    clocks = idle_clocks(layout, dispatch_rule, problem.num_requests)
+    tally = empty_tally(problem.num_models, len(layout.first_stage) - 1)
     fates = Fates(group=np.empty(num_recorded, dtype=np.int32), finish_s=np.empty(num_recorded))
     serve(dispatch_rule, 0, problem.num_requests, problem.requests, layout, clocks, tally, fates)
     return tally, fates, clocks

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from tests.cli.conftest import Run
-from tests.cli.planning_files import PLACEMENT, SPEC, WORKLOAD, options, written
+from tests.cli.planning_files import PLACEMENT, SPEC, WORKLOAD, options, with_batches, written
 from tests.core import oracle
 
 SIMULATE = ("--spec", "--profiles", "--placement", "--workload")
@@ -131,6 +131,66 @@ def test_a_file_that_cannot_be_read_is_named(
     assert finished.exit_code == 2
     assert name in finished.stderr
     assert finished.stderr.count("\n") == 1
+
+
+def test_batches_of_one_are_what_no_batching_is(run: Run, paths: dict[str, Path]) -> None:
+    plain = run("simulate", *options(paths, *SIMULATE), "--output", "json")
+
+    batched = run("simulate", *options(paths, *SIMULATE), "--batching", "8", "--output", "json")
+
+    assert json.loads(batched.stdout)["attainment"] == json.loads(plain.stdout)["attainment"]
+
+
+@pytest.mark.parametrize("rule", ["ours", "published"])
+def test_batches_that_pay_serve_more(run: Run, paths: dict[str, Path], tmp_path: Path, rule: str) -> None:
+    paths["--profiles"] = with_batches(tmp_path / "batches.json")
+    plain = run("simulate", *options(paths, *SIMULATE), "--output", "json")
+
+    batched = run("simulate", *options(paths, *SIMULATE), "--batching-rule", rule, "--output", "json")
+
+    assert batched.exit_code == 0
+    assert json.loads(batched.stdout)["attainment"] > json.loads(plain.stdout)["attainment"]
+
+
+def test_windows_replace_each_other_and_loading_takes_time(run: Run, paths: dict[str, Path]) -> None:
+    windows = [{"begin_s": 0.0, "groups": PLACEMENT["groups"][:1]}, {"begin_s": 0.4, "groups": PLACEMENT["groups"]}]
+    paths["--placement"].write_text(json.dumps(PLACEMENT | {"windows": windows}))
+    command = ("simulate", *options(paths, *SIMULATE), "--output", "json")
+
+    free = json.loads(run(*command).stdout)
+    slow = json.loads(run(*command, "--load-bytes-per-s", "1e9").stdout)
+
+    assert [row["num_requests"] for row in slow["groups"]] == [40, 0]
+    assert free["groups"][1]["num_requests"] > 0
+    assert free["attainment"] > slow["attainment"]
+
+
+@pytest.mark.parametrize(
+    ("windows", "arguments", "named"),
+    [
+        ([], ["--batching", "0"], "at least one request"),
+        ([], ["--batching-rule", "largest"], "'largest'"),
+        ([], ["--batching-rule", "published", "--dispatch", "shortest-queue"], "earliest-free"),
+        ([], ["--load-bytes-per-s", "1e9"], "windows"),
+        ([{"begin_s": 0.0, "groups": []}], ["--load-bytes-per-s", "0"], "0.0"),
+        ([{"begin_s": 0.0, "groups": []}], ["--batching", "4"], "without batching"),
+        ([{"begin_s": 0.0, "groups": []}], ["--planner", "127.0.0.1:1"], "without --planner"),
+        ([{"begin_s": 1.0, "groups": []}, {"begin_s": 1.0, "groups": []}], [], "begins at 1.0"),
+        ([{"groups": []}], [], "windows[0]"),
+        ([{"begin_s": 0.0}], [], "windows[0]"),
+        ("soon", [], "expected a list"),
+    ],
+)
+def test_batching_and_windows_that_mean_nothing_are_refused(
+    run: Run, paths: dict[str, Path], windows: object, arguments: list[str], named: str
+) -> None:
+    paths["--placement"].write_text(json.dumps(PLACEMENT | {"windows": windows}))
+
+    finished = run("simulate", *options(paths, *SIMULATE), *arguments, "--output", "json")
+
+    assert finished.exit_code == 2
+    assert finished.stdout == ""
+    assert named in finished.stderr
 
 
 @pytest.mark.parametrize("arguments", [["--dispatch", "random"], ["--output", "xml"], ["--placement"]])

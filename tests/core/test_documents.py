@@ -88,6 +88,25 @@ def test_a_placement_may_carry_what_a_plan_says() -> None:
     assert placement.dispatch == "shortest-queue"
 
 
+def test_what_models_ask_of_nodes_survives() -> None:
+    document = changed(SPEC, ("cluster", "devices_per_node"), 1)
+    document["models"][0] |= {"nodes": [1, 0], "min_nodes": 2}
+
+    spec = parse_spec(document)
+
+    assert (spec.models[0].nodes, spec.models[0].min_nodes) == ((1, 0), 2)
+    assert (spec.models[1].nodes, spec.models[1].min_nodes) == (None, 1)
+    assert spec_document(spec) == document
+
+
+def test_more_nodes_than_a_model_may_use_are_not_asked_for() -> None:
+    document = changed(SPEC, ("cluster", "devices_per_node"), 1)
+    document["models"][0] |= {"nodes": [1], "min_nodes": 2}
+
+    with pytest.raises(InvalidSpec, match="min_nodes is 2, its nodes are"):
+        parse_spec(document)
+
+
 def test_whole_floats_are_counts() -> None:
     assert parse_spec(changed(SPEC, ("cluster", "memory_bytes"), 14e9)).cluster.memory_bytes == 14_000_000_000
 
@@ -115,6 +134,14 @@ def test_whole_floats_are_counts() -> None:
         (("models", 1, "name"), 7, "models[1].name"),
         (("models", 1, "slo"), 7, "models[1].slo"),
         (("models", 1, "profile"), None, "models[1].profile"),
+        (("models", 1, "nodes"), [1], "no node 1"),
+        (("models", 1, "nodes"), [0, 0], "node 0 is listed twice"),
+        (("models", 1, "nodes"), [], "nodes is empty"),
+        (("models", 1, "nodes"), [-1], "models[1].nodes[0]"),
+        (("models", 1, "nodes"), 0, "models[1].nodes"),
+        (("models", 1, "min_nodes"), 0, "min_nodes must be at least 1, got 0"),
+        (("models", 1, "min_nodes"), 2, "min_nodes is 2, the cluster has 1"),
+        (("models", 1, "min_node"), 1, "models[1].min_node"),
     ],
 )
 def test_a_spec_that_is_not_well_formed_is_refused_by_name(

@@ -44,7 +44,7 @@ def test_interpreted_and_compiled_agree_bit_for_bit(case: Case) -> None:
     assert interpreted.stage_free_s.tobytes() == compiled.stage_free_s.tobytes()
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(cases())
 def test_every_fate_is_what_an_independent_simulator_says(case: Case) -> None:
     assert fates(outcome_of(case, kernel.serve)) == oracle_fates(case)

@@ -1,18 +1,20 @@
 """`alpaserve simulate`: what a placement would attain on a workload."""
 
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from alpaserve_cli.files import read_placement, read_profiles, read_spec, read_workload
+from alpaserve_cli.files import read_profiles, read_spec, read_workload
 from alpaserve_cli.output import Output, OutputOption, percent, print_json, print_table
+from alpaserve_cli.simulate_here import simulate_file
+from alpaserve_cli.simulate_options import SimulateOptions
 from alpaserve_cli.simulate_service import simulate_request, simulate_with_service
-from services.core.attainment import Report, report
+from services.core.attainment import Report
+from services.core.batched_simulator import BATCHING_RULES, DEFAULT_MAX_BATCH_SIZE
 from services.core.errors import InvalidArgument
-from services.core.placement import Placement
-from services.core.problem import Problem, pose
+from services.core.problem import pose
 from services.core.schedule import DISPATCH_RULES
 
 SPEC = typer.Option("--spec", help="Cluster and models (alpaserve.spec/v1).")
@@ -22,49 +24,70 @@ WorkloadOption = Annotated[Path, WORKLOAD]
 DispatchOption = Annotated[
     str | None, typer.Option("--dispatch", help=f"How requests choose a group: {', '.join(DISPATCH_RULES)}.")
 ]
+BatchingOption = Annotated[
+    int | None,
+    typer.Option(
+        "--batching",
+        metavar="N",
+        help="Serve requests of one model together, up to N, in the batch sizes that its profile has. "
+        f"By default {DEFAULT_MAX_BATCH_SIZE} if --batching-rule is given, else no batching.",
+    ),
+]
+BatchingRuleOption = Annotated[
+    str | None,
+    typer.Option(
+        "--batching-rule",
+        help=f"{' or '.join(BATCHING_RULES)}. ours: requests queue at a group, which batches while every "
+        "member keeps its SLO. published: as AlpaServe's simulator, one queue per model, only the first "
+        "member's SLO is checked, dispatch is earliest-free.",
+    ),
+]
+LoadOption = Annotated[
+    float | None,
+    typer.Option(
+        "--load-bytes-per-s",
+        help="How fast a device loads weights, where the placement has windows that replace each other. "
+        "By default at once.",
+    ),
+]
+PlannerOption = Annotated[
+    str | None,
+    typer.Option("--planner", help="Ask this planner; what no file gives it takes from the running system."),
+]
 
 
 def simulate(
     spec: Annotated[Path | None, SPEC] = None,
     profiles: Annotated[Path | None, PROFILES] = None,
     placement: Annotated[
-        Path | None, typer.Option("--placement", help="Groups and replicas (alpaserve.placement/v1).")
+        Path | None,
+        typer.Option("--placement", help="Groups and replicas (alpaserve.placement/v1), or windows of such."),
     ] = None,
     workload: Annotated[Path | None, WORKLOAD] = None,
     dispatch: DispatchOption = None,
-    planner: Annotated[
-        str | None,
-        typer.Option("--planner", help="Ask this planner; what no file gives it takes from the running system."),
-    ] = None,
+    batching: BatchingOption = None,
+    batching_rule: BatchingRuleOption = None,
+    load_bytes_per_s: LoadOption = None,
+    planner: PlannerOption = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Simulate a placement on a workload, request by request.
 
     Without --dispatch the rule that the placement records is used.
     """
+    options = SimulateOptions.of(dispatch, batching, batching_rule, load_bytes_per_s)
     if planner is not None:
         request = simulate_request(spec, profiles, workload)
-        simulated = simulate_with_service(request, placement, dispatch, planner)
+        simulated = simulate_with_service(request, placement, options, planner)
     elif spec is None or profiles is None or placement is None or workload is None:
         raise InvalidArgument("give --spec, --profiles, --placement and --workload, or --planner")
     else:
         problem = pose(read_spec(spec), read_profiles(profiles), read_workload(workload))
-        placed = read_placement(placement)
-        simulated = simulate_placement(problem, placed if dispatch is None else replace(placed, dispatch=dispatch))
+        simulated = simulate_file(problem, placement, options)
     if output is Output.JSON:
         print_json(asdict(simulated))
     else:
         print_report(simulated)
-
-
-def simulate_placement(problem: Problem, placement: Placement) -> Report:
-    """Raises: InvalidPlacement, UnknownProfile or DoesNotFit if the placement cannot be."""
-    from services.core.simulator import serve_once
-    from services.core.simulator import simulate as run
-
-    layout = problem.placement_layout(placement)
-    outcome = run(problem, layout, placement.dispatch_rule, serve_once(problem.num_requests))
-    return report(problem, placement, outcome)
 
 
 def print_report(simulated: Report) -> None:

@@ -7,7 +7,10 @@ from alpaserve_client import PlannerClient
 
 from alpaserve_cli.files import read_placement
 from alpaserve_cli.request_files import describe_files
+from alpaserve_cli.simulate_here import read_windows
+from alpaserve_cli.simulate_options import SimulateOptions
 from services.core.attainment import GroupAttainment, LatencySummary, ModelAttainment, Report
+from services.core.errors import InvalidArgument
 from services.infra.wire import placement_message
 
 
@@ -23,12 +26,18 @@ def simulate_request(spec: Path | None, profiles: Path | None, workload: Path | 
 
 
 def simulate_with_service(
-    request: planner_pb2.SimulateRequest, placement: Path | None, dispatch: str | None, planner: str
+    request: planner_pb2.SimulateRequest, placement: Path | None, options: SimulateOptions, planner: str
 ) -> Report:
-    """Have a placement, or the running one, simulated."""
+    """Have a placement, or the running one, simulated. Raises: InvalidArgument for windows."""
+    if options.load_bytes_per_s is not None:
+        raise InvalidArgument("--load-bytes-per-s is for windows, which are simulated without --planner")
     if placement is not None:
+        if read_windows(placement) is not None:
+            raise InvalidArgument(f"{placement} has windows, which are simulated without --planner")
         request.placement.CopyFrom(placement_message(read_placement(placement)))
-    request.dispatch = dispatch or ""
+    request.dispatch = options.dispatch or ""
+    if options.batching is not None:
+        request.batching, request.batching_rule = options.batching.max_size, options.batching.rule
     with PlannerClient(planner) as client:
         return to_report(client.simulate(request))
 
