@@ -46,6 +46,8 @@ class _ModelDocument(_Strict):
     profile: str
     slo_scale: Number | None = None
     slo_s: Number | None = None
+    nodes: list[Count] | None = None
+    min_nodes: Count = 1
 
 
 class _SpecDocument(_Strict):
@@ -107,11 +109,11 @@ def parse_spec(document: object) -> Spec:
     """Raises: InvalidSpec naming the key and the value."""
     parsed = _validated(_SpecDocument, document, InvalidSpec)
     cluster = Cluster(**parsed.cluster.model_dump())
-    return Spec(cluster, tuple(ModelSpec(**model.model_dump()) for model in parsed.models))
+    return Spec(cluster, tuple(_model_spec(model) for model in parsed.models))
 
 
 def spec_document(spec: Spec) -> dict[str, Any]:
-    """The inverse of `parse_spec`; an SLO that a model does not have is left out."""
+    """The inverse of `parse_spec`; what a model does not ask for is left out."""
     cluster = spec.cluster
     return {
         "schema": "alpaserve.spec/v1",
@@ -120,10 +122,7 @@ def spec_document(spec: Spec) -> dict[str, Any]:
             "devices_per_node": cluster.devices_per_node,
             "memory_bytes": cluster.memory_bytes,
         },
-        "models": [
-            {"name": model.name, "profile": model.profile} | _given(slo_scale=model.slo_scale, slo_s=model.slo_s)
-            for model in spec.models
-        ],
+        "models": [_model_spec_document(model) for model in spec.models],
     }
 
 
@@ -183,6 +182,18 @@ def profiles_document(profiles: Profiles) -> dict[str, Any]:
         "note": profiles.note,
         "models": [_model_profile_document(profile) for profile in profiles.models.values()],
     }
+
+
+def _model_spec(parsed: _ModelDocument) -> ModelSpec:
+    fields = parsed.model_dump(exclude={"nodes"})
+    return ModelSpec(**fields, nodes=None if parsed.nodes is None else tuple(parsed.nodes))
+
+
+def _model_spec_document(model: ModelSpec) -> dict[str, Any]:
+    nodes = {} if model.nodes is None else {"nodes": list(model.nodes)}
+    spread = {"min_nodes": model.min_nodes} if model.min_nodes > 1 else {}
+    level = _given(slo_scale=model.slo_scale, slo_s=model.slo_s)
+    return {"name": model.name, "profile": model.profile} | level | nodes | spread
 
 
 def _group(parsed: _GroupDocument) -> Group:

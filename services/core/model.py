@@ -32,7 +32,8 @@ class RegisteredModel:
     """A model that may be placed and asked, under the name that requests use.
 
     An absent source means that only emulated devices can serve it. A request of a model that is
-    not idempotent is never tried again once it may have started.
+    not idempotent is never tried again once it may have started. `nodes` and `min_nodes` are those of
+    a `ModelSpec`.
     """
 
     name: str
@@ -41,10 +42,12 @@ class RegisteredModel:
     slo_scale: float | None = None
     slo_s: float | None = None
     idempotent: bool = True
+    nodes: tuple[int, ...] | None = None
+    min_nodes: int = 1
 
     def __post_init__(self) -> None:
         self.spec()
 
     def spec(self) -> ModelSpec:
         """The model as a planner sees it. Raises: InvalidSpec."""
-        return ModelSpec(self.name, self.profile, slo_scale=self.slo_scale, slo_s=self.slo_s)
+        return ModelSpec(self.name, self.profile, self.slo_scale, self.slo_s, self.nodes, self.min_nodes)

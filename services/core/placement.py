@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from services.core.errors import DoesNotFit, InvalidPlacement
 from services.core.profile import ParallelConfig, Profiles
 from services.core.schedule import DISPATCH_RULES
-from services.core.spec import Cluster, Spec
+from services.core.spec import Cluster, ModelSpec, Spec
 
 DEFAULT_DISPATCH = DISPATCH_RULES[0]
 
@@ -59,8 +59,8 @@ def group_weight_bytes(group: Group, spec: Spec, profiles: Profiles) -> int:
 def check_placement(placement: Placement, spec: Spec, profiles: Profiles) -> None:
     """Hold a placement against its cluster and profiles.
 
-    Raises: InvalidPlacement for devices or models that do not exist, UnknownProfile for a config
-    that was never profiled, DoesNotFit with the figures.
+    Raises: InvalidPlacement for devices or models that do not exist and for a model off its nodes,
+    UnknownProfile for a config that was never profiled, DoesNotFit with the figures.
     """
     names = set(spec.names)
     for index, group in enumerate(placement.groups):
@@ -68,6 +68,7 @@ def check_placement(placement: Placement, spec: Spec, profiles: Profiles) -> Non
         for model in group.models:
             if model not in names:
                 raise InvalidPlacement(f"group {index} holds model {model!r}, which the spec lacks")
+            check_nodes(index, group, spec.model(model), spec.cluster)
         weight_bytes = group_weight_bytes(group, spec, profiles)
         if weight_bytes > spec.cluster.memory_bytes:
             raise DoesNotFit(
@@ -80,3 +81,14 @@ def check_devices(index: int, group: Group, cluster: Cluster) -> None:
     for device in group.devices:
         if not 0 <= device < cluster.num_devices:
             raise InvalidPlacement(f"group {index} uses device {device} of {cluster.num_devices}")
+
+
+def check_nodes(index: int, group: Group, model: ModelSpec, cluster: Cluster) -> None:
+    """Raises: InvalidPlacement if a device of the group is on a node that the model must not use."""
+    for device in group.devices:
+        node = cluster.node_of(device)
+        if not model.allows(node):
+            raise InvalidPlacement(
+                f"group {index} holds model {model.name!r} on device {device} of node {node}; "
+                f"its nodes are {', '.join(map(str, model.nodes or ()))}"
+            )

@@ -66,11 +66,19 @@ def to_model(message: model_pb2.Model) -> RegisteredModel:
         slo_s=duration_s(level.slo, f"slo of model {message.name!r}") if objective == "slo" else None,
         slo_scale=level.slo_scale if objective == "slo_scale" else None,
         idempotent=message.idempotent if message.HasField("idempotent") else True,
+        nodes=tuple(message.nodes) or None,
+        min_nodes=message.min_nodes or 1,
     )
 
 
 def model_message(model: RegisteredModel) -> model_pb2.Model:
-    message = model_pb2.Model(name=model.name, profile=model.profile, idempotent=model.idempotent)
+    message = model_pb2.Model(
+        name=model.name,
+        profile=model.profile,
+        idempotent=model.idempotent,
+        nodes=model.nodes or (),
+        min_nodes=model.min_nodes,
+    )
     if model.source is not None:
         message.source.CopyFrom(source_message(model.source))
     if model.slo_s is not None:

@@ -1,15 +1,16 @@
 """The live workers as one cluster, and the way to them."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from math import gcd
 
 import grpc.aio
 from alpaserve.v1 import worker_pb2_grpc
 
 from services.core.deployment import DeployedGroup
-from services.core.errors import InvalidPlacement, NotPlaced
+from services.core.errors import InvalidPlacement, InvalidSpec, NotPlaced
 from services.core.placement import Group, Placement
-from services.core.spec import Cluster
+from services.core.spec import Cluster, ModelSpec, Spec
 from services.infra.server import RECONNECT
 from services.infra.store.members import WorkerRecord
 from services.planner.alignment import aligned
@@ -30,23 +31,40 @@ class LiveCluster:
     def memory_bytes(self) -> int:
         return min(worker.memory_bytes for worker in self.workers)
 
+    @property
+    def devices_per_node(self) -> int:
+        return gcd(*(worker.num_devices for worker in self.workers))
+
     def for_planning(self) -> Cluster:
-        return Cluster(
-            num_devices=len(self.devices),
-            devices_per_node=gcd(*(worker.num_devices for worker in self.workers)),
-            memory_bytes=self.memory_bytes,
-        )
+        return Cluster(len(self.devices), self.devices_per_node, self.memory_bytes)
 
     def as_numbered(self) -> Cluster:
         """The cluster under global ids: gaps count as devices that nobody uses."""
-        return Cluster(max(self.devices) + 1, 1, self.memory_bytes)
+        return Cluster(max(self.devices) + 1, self.devices_per_node, self.memory_bytes)
 
-    def placed(self, placement: Placement, running: Iterable[DeployedGroup]) -> Placement:
-        """A plan on global ids, as far as may be on the devices of running groups that it resembles."""
+    def for_model(self, model: ModelSpec) -> ModelSpec:
+        """A model as it is planned: its nodes are numbered by global ids, so that they stay the same
+        when a worker leaves, those of a plan without gaps.
+
+        Raises: InvalidSpec if none of its nodes is there.
+        """
+        if model.nodes is None:
+            return model
+        size = self.devices_per_node
+        nodes = tuple(n for n, device in enumerate(self.devices[::size]) if device // size in model.nodes)
+        if not nodes:
+            raise InvalidSpec(f"model {model.name!r}: no live worker is on its nodes {model.nodes}")
+        return replace(model, nodes=nodes, min_nodes=min(model.min_nodes, len(nodes)))
+
+    def placed(self, placement: Placement, running: Iterable[DeployedGroup], spec: Spec) -> Placement:
+        """A plan on global ids, as far as may be on the devices of running groups that it resembles;
+        where models ask for nodes, on the devices that were planned."""
         groups = tuple(
             Group(group.config, tuple(self.devices[device] for device in group.devices), group.models)
             for group in placement.groups
         )
+        if any(model.nodes is not None or model.min_nodes > 1 for model in spec.models):
+            return Placement(groups, placement.dispatch)
         alive = [group for group in running if set(group.devices) <= set(self.devices)]
         return aligned(Placement(groups, placement.dispatch), alive, [worker.devices for worker in self.workers])
 

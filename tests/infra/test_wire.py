@@ -26,6 +26,13 @@ SOURCES = st.one_of(
 )
 MODELS = st.one_of(
     st.builds(RegisteredModel, NAMES, NAMES, st.none() | SOURCES, st.none(), st.none(), st.booleans()),
+    st.builds(
+        RegisteredModel,
+        NAMES,
+        NAMES,
+        nodes=st.none() | st.lists(st.integers(0, 99), min_size=3, unique=True).map(tuple),
+        min_nodes=st.integers(1, 3),
+    ),
     st.builds(RegisteredModel, NAMES, NAMES, st.none() | SOURCES, SECONDS, st.none(), st.booleans()),
     st.builds(
         RegisteredModel,

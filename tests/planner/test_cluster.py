@@ -2,10 +2,11 @@
 
 import pytest
 
-from services.core.errors import InvalidPlacement, NotPlaced
+from services.core.deployment import DeployedGroup
+from services.core.errors import InvalidPlacement, InvalidSpec, NotPlaced
 from services.core.placement import Group, Placement
 from services.core.profile import ParallelConfig
-from services.core.spec import Cluster
+from services.core.spec import Cluster, ModelSpec, Spec
 from services.infra.store.members import WorkerRecord
 from services.planner.cluster import LiveCluster
 
@@ -30,7 +31,8 @@ def test_a_plan_is_carried_over_to_devices_that_are_there_each_group_on_one_work
         (Group(config, (0, 1), ("a",)), Group(config, (2, 3), ("b",)), Group(config, (4, 5), ("c",))),
         "earliest-finish",
     )
-    placed = cluster.placed(planned, [])
+    models = tuple(ModelSpec(name, "p") for name in "abc")
+    placed = cluster.placed(planned, [], Spec(cluster.for_planning(), models))
     assert [(group.config, group.models) for group in placed.groups] == [(config, (model,)) for model in "abc"]
     assert sorted(device for group in placed.groups for device in group.devices) == [0, 1, 2, 3, 8, 9]
     assert sorted(cluster.worker_of(group).name for group in placed.groups) == ["w0", "w0", "w2"]
@@ -48,6 +50,22 @@ def test_a_group_runs_on_the_worker_of_its_devices(cluster: LiveCluster, devices
 def test_devices_that_are_missing_or_apart_are_named(cluster: LiveCluster, devices: tuple[int, ...], says: str) -> None:
     with pytest.raises(InvalidPlacement, match=says):
         cluster.worker_of(Group(ParallelConfig(2, 1), devices))
+
+
+def test_a_node_keeps_its_number_when_a_worker_leaves(cluster: LiveCluster) -> None:
+    assert cluster.for_model(ModelSpec("a", "p", nodes=(1, 4))).nodes == (1, 2)
+    assert cluster.for_model(ModelSpec("a", "p")).nodes is None
+    with pytest.raises(InvalidSpec, match="'a'"):
+        cluster.for_model(ModelSpec("a", "p", nodes=(2, 3)))
+
+
+def test_what_models_ask_of_nodes_holds_against_running_groups_on_other_ones(cluster: LiveCluster) -> None:
+    config = ParallelConfig(2, 1)
+    running = [DeployedGroup("g0", config, (0, 1), "w0", "w0:1", {"a": (0.1, 0.1)})]
+    planned = Placement((Group(config, (2, 3), ("a",)),))
+    spec = Spec(cluster.for_planning(), (cluster.for_model(ModelSpec("a", "p", nodes=(1,))),))
+
+    assert cluster.placed(planned, running, spec).groups[0].devices == (2, 3)
 
 
 def test_without_workers_there_is_no_cluster() -> None:

@@ -10,11 +10,12 @@ from services.core.placement import group_weight_bytes
 from services.core.problem import Problem
 from services.core.profile import ParallelConfig
 from services.core.simulator import simulate
+from services.planner.policies.bound import attainment_bound
 from services.planner.policies.plan import POLICIES, Plan, make_plan
 from services.planner.policies.search import Limits, Search
 from tests.planner.problems import at, bursty, entry, even_profile, mixed, posed, profiles, spec
 
-ALL = [*POLICIES, "fixed-2x1"]
+ALL = [*POLICIES, "fixed-2x1", "alpaserve-paper-beam1"]
 PROBLEMS = {"bursty": bursty, "mixed": mixed}
 
 
@@ -32,8 +33,7 @@ def test_a_plan_runs_as_predicted(problem: Callable[[], Problem], policy: str) -
     layout = posed_problem.placement_layout(made.placement)
     outcome = simulate(posed_problem, layout, made.placement.dispatch_rule)
     assert made.attainment == outcome.admitted.sum() / posed_problem.num_requests
-    assert made.upper_bound is not None
-    assert made.attainment <= made.upper_bound
+    assert made.attainment <= attainment_bound(posed_problem)
 
 
 @pytest.mark.parametrize("policy", ALL)
@@ -77,10 +77,11 @@ def test_shared_pipelines_beat_replication_on_bursts_and_our_search_beats_both(
     problem: Callable[[], Problem],
 ) -> None:
     replicated = plan(problem(), "selective-replication").attainment
+    unbucketed = plan(problem(), "alpaserve-paper-nobuckets").attainment
     published = plan(problem(), "alpaserve-paper").attainment
     ours = plan(problem(), "alpaserve").attainment
 
-    assert replicated < published <= ours
+    assert replicated < unbucketed <= published <= ours
 
 
 def test_more_steps_never_make_the_answer_worse() -> None:
@@ -121,6 +122,8 @@ def test_fixed_groups_have_the_config_and_leave_the_rest() -> None:
         ("fixed-0x1", InvalidArgument, "fixed-<inter>x<intra>"),
         ("fixed-16x1", InvalidArgument, "16 devices"),
         ("fixed-3x1", UnknownProfile, "3x1"),
+        ("alpaserve-paper-beam0", InvalidArgument, "alpaserve-paper-beam<width>"),
+        ("alpaserve-paper-beam", InvalidArgument, "ilp"),
     ],
 )
 def test_policies_that_cannot_be_are_refused(policy: str, error: type[Exception], named: str) -> None:

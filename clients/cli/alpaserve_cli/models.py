@@ -39,10 +39,14 @@ def add(
     idempotent: Annotated[
         bool, typer.Option(help="Whether a request may be run again when its group went away.")
     ] = True,
+    node: Annotated[
+        list[int] | None, typer.Option("--node", min=0, help="A node it may lie on; repeatable. By default all.")
+    ] = None,
+    min_nodes: Annotated[int, typer.Option("--min-nodes", min=1, help="Nodes it stands on at least.")] = 1,
     planner: PlannerOption = DEFAULT_PLANNER,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Register a model, or change the SLO of a registered one.
+    """Register a model, or change the SLO or the nodes of a registered one.
 
     Without --checkpoint and --config only emulated devices can serve it.
     """
@@ -54,6 +58,8 @@ def add(
         source=_source(checkpoint, config, seed, sequence_length),
         service_level=service_level(slo, slo_scale),
         idempotent=idempotent,
+        nodes=node or (),
+        min_nodes=min_nodes,
     )
     with PlannerClient(planner) as client:
         stored = client.register_model(model)
@@ -121,6 +127,8 @@ def model_document(model: model_pb2.Model) -> dict[str, Any]:
         "profile": spec.profile,
         "slo_s": spec.slo_s,
         "slo_scale": spec.slo_scale,
+        "nodes": None if spec.nodes is None else list(spec.nodes),
+        "min_nodes": spec.min_nodes,
         "checkpoint": model.source.checkpoint if kind == "checkpoint" else None,
         "config": f"random weights, seed {model.source.seed}" if kind == "config_json" else None,
         "sequence_length": model.source.sequence_length if kind else None,

@@ -19,7 +19,11 @@ def model_messages(spec: Spec) -> list[model_pb2.Model]:
     """The models of a spec, without sources: to plan for, not to serve."""
     return [
         model_pb2.Model(
-            name=model.name, profile=model.profile, service_level=service_level(model.slo_s, model.slo_scale)
+            name=model.name,
+            profile=model.profile,
+            service_level=service_level(model.slo_s, model.slo_scale),
+            nodes=model.nodes or (),
+            min_nodes=model.min_nodes,
         )
         for model in spec.models
     ]
@@ -43,6 +47,8 @@ def model_spec(model: model_pb2.Model) -> ModelSpec:
         profile=model.profile or model.name,
         slo_scale=level.slo_scale if kind == "slo_scale" else None,
         slo_s=level.slo.ToNanoseconds() / 1e9 if kind == "slo" else None,
+        nodes=tuple(model.nodes) or None,
+        min_nodes=model.min_nodes or 1,
     )
 
 

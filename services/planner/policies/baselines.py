@@ -4,6 +4,7 @@ import numpy as np
 
 from services.core.errors import InvalidArgument, UnknownProfile
 from services.core.profile import ParallelConfig
+from services.planner.policies.filling import Filling
 from services.planner.policies.greedy import fill_greedily
 from services.planner.policies.partition import fits_nodes, node_sizes, pack, uniform_partition
 from services.planner.policies.search import Evaluation, Fleet, Replicas, Search
@@ -43,18 +44,18 @@ def plan_fixed(search: Search, config: ParallelConfig) -> Evaluation:
 def plan_round_robin(search: Search) -> Evaluation:
     """Pipelines of four stages; models are dealt to them in turn until nothing fits."""
     fleet = _uniform_fleet(search, _ROUND_ROBIN_CONFIG)
-    replicas = fleet.empty()
+    filling = Filling(fleet)
     position = 0
     was_dealt = True
     while was_dealt:
         was_dealt = False
         for model in range(search.problem.num_models):
-            fits = np.flatnonzero(fleet.addable(replicas)[model])
+            fits = np.flatnonzero(filling.addable[model])
             if len(fits):
                 group = int(fits[np.argmin((fits - position) % fleet.num_groups)])
-                replicas[model, group] = was_dealt = True
-                position = group + 1
-    return search.simulate(fleet, replicas)
+                filling.add(model, group)
+                position, was_dealt = group + 1, True
+    return search.simulate(fleet, filling.replicas)
 
 
 def plan_uniform(search: Search) -> Evaluation:
@@ -70,34 +71,22 @@ def plan_uniform(search: Search) -> Evaluation:
 
 def _one_more_each(fleet: Fleet, replicas: Replicas) -> Replicas | None:
     """Another replica of every model that fits a device at all, or None if there is no room."""
-    more = replicas.copy()
-    for model in _heaviest_first(fleet):
-        if not _place_roomiest(fleet, more, model):
-            return None
-    return more if len(_heaviest_first(fleet)) else None
+    more = Filling(fleet, replicas)
+    models = _heaviest_first(fleet)
+    return more.replicas if models and all(more.add_where_roomiest(m) is not None for m in models) else None
 
 
 def _one_each_that_fits(fleet: Fleet) -> Replicas:
-    replicas = fleet.empty()
+    filling = Filling(fleet)
     for model in _heaviest_first(fleet):
-        _place_roomiest(fleet, replicas, model)
-    return replicas
+        filling.add_where_roomiest(model)
+    return filling.replicas
 
 
 def _heaviest_first(fleet: Fleet) -> list[int]:
     """Models that fit some group of their own."""
     fits = np.flatnonzero((fleet.weight_bytes <= fleet.memory_bytes).any(axis=1))
     return [int(m) for m in sorted(fits, key=lambda m: -int(fleet.weight_bytes[m].min()))]
-
-
-def _place_roomiest(fleet: Fleet, replicas: Replicas, model: int) -> bool:
-    """Put a model on the group with the most memory left, in place; False if it fits none."""
-    room = np.where(fleet.addable(replicas)[model], fleet.free_bytes(replicas), -1)
-    group = int(np.argmax(room))
-    if room[group] < 0:
-        return False
-    replicas[model, group] = True
-    return True
 
 
 def _uniform_fleet(search: Search, config: ParallelConfig) -> Fleet:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.core.problem import Problem
+from services.planner.policies.filling import Filling
 from services.planner.policies.search import Evaluation, Fleet, Replicas, Search
 
 
@@ -19,40 +20,39 @@ def fill_greedily(search: Search, fleet: Fleet, problem: Problem | None = None) 
     """
     posed = problem or search.problem
     num_requests = posed.workload.num_requests_of
-    replicas, unserved = fleet.empty(), num_requests.copy()
+    filling, unserved = Filling(fleet), num_requests.copy()
     group_requests = np.zeros(fleet.num_groups, dtype=np.int64)
     best: Evaluation | None = None
     last: Evaluation | None = None
-    while (choice := next_replica(fleet, replicas, unserved, group_requests)) is not None:
+    while (choice := next_replica(filling.addable, unserved, group_requests)) is not None:
         model, group = choice
-        replicas[model, group] = True
+        filling.add(model, group)
         last = None
         if search.may_simulate(reserve=1):
-            last = search.simulate(fleet, replicas, posed)
+            last = search.simulate(fleet, filling.replicas, posed)
             unserved, group_requests = num_requests - last.counts.attained, last.counts.group_requests
             best = better_published(best, last)
         else:
             group_requests = group_requests.copy()
             group_requests[group] += unserved[model]
             unserved[model] = 0
-    filled = with_spare_replicas(fleet, replicas, num_requests)
-    if last is None or ((filled != replicas).any() and search.may_simulate()):
+    filled = with_spare_replicas(fleet, filling.replicas, num_requests)
+    if last is None or ((filled != filling.replicas).any() and search.may_simulate()):
         last = search.simulate(fleet, filled, posed)
     return better_published(best, last)
 
 
-def fill_by_estimate(search: Search, fleet: Fleet) -> Evaluation:
+def fill_by_estimate(search: Search, fleet: Fleet, problem: Problem | None = None) -> Evaluation:
     """Place each requested model once, most requested first, on the group with the fewest requests
     so far; one simulation."""
     with search.capped(0.0):
-        return fill_greedily(search, fleet)
+        return fill_greedily(search, fleet, problem)
 
 
 def next_replica(
-    fleet: Fleet, replicas: Replicas, unserved: NDArray[np.int64], group_requests: NDArray[np.int64]
+    addable: Replicas, unserved: NDArray[np.int64], group_requests: NDArray[np.int64]
 ) -> tuple[int, int] | None:
     """(model, group) to add, or None when no model with unserved requests fits anywhere."""
-    addable = fleet.addable(replicas)
     wanting = np.flatnonzero(addable.any(axis=1) & (unserved > 0))
     if not len(wanting):
         return None
@@ -64,15 +64,13 @@ def next_replica(
 def with_spare_replicas(fleet: Fleet, replicas: Replicas, num_requests: NDArray[np.int64]) -> Replicas:
     """Further replicas until nothing fits, the model with the most requests per replica first, on
     the group with the most room: traffic to come is not the traffic that was planned for."""
-    filled = replicas.copy()
-    while True:
-        addable = fleet.addable(filled)
-        wanting = addable.any(axis=1) & (num_requests > 0)
-        if not wanting.any():
-            return filled
-        model = int(np.argmax(np.where(wanting, num_requests / np.maximum(filled.sum(axis=1), 1), -1.0)))
-        room = np.where(addable[model], fleet.free_bytes(filled), -1)
-        filled[model, int(np.argmax(room))] = True
+    filling = Filling(fleet, replicas)
+    num_hosts = replicas.sum(axis=1)
+    while (wanting := filling.addable.any(axis=1) & (num_requests > 0)).any():
+        model = int(np.argmax(np.where(wanting, num_requests / np.maximum(num_hosts, 1), -1.0)))
+        filling.add_where_roomiest(model)
+        num_hosts[model] += 1
+    return filling.replicas
 
 
 def better_published(first: Evaluation | None, second: Evaluation) -> Evaluation:

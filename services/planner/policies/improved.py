@@ -1,58 +1,173 @@
-"""Our own search: the published one as a start, then simulated annealing with regrouping.
+"""Our own search: constructive placements on every kind of group, then annealing from the best.
 
-The greedy never looks back, which costs most when memory is tight; the walk does.
+The greedy never looks back, which costs most when memory is tight; the walk does, and changes the
+groups as well. A large problem is walked shard by shard, then by pairs of shards.
 """
 
-from collections.abc import Callable
+from collections.abc import Sequence
 
-import numpy as np
-
-from services.core.problem import Problem
-from services.planner.policies.greedy import fill_by_estimate, fill_greedily, with_spare_replicas
-from services.planner.policies.local_search import anneal, served_score
-from services.planner.policies.published import best_of_buckets, uniform_fleets
+from services.core.kernel import Requests
+from services.core.problem import Problem, pose
+from services.core.synthesis import resampled
+from services.planner.policies.annealing.chain import begin_chain
+from services.planner.policies.annealing.cooling import Part, cool
+from services.planner.policies.annealing.ground import (
+    Ground,
+    HeldGroup,
+    fleet_of,
+    groups_of,
+    held_groups,
+    make_ground,
+    sampled,
+    state_of,
+)
+from services.planner.policies.annealing.shards import Shard, cut
+from services.planner.policies.greedy import fill_by_estimate, with_spare_replicas
+from services.planner.policies.published import uniform_fleets
 from services.planner.policies.search import Evaluation, Search
 
-_GREEDY_SHARE = 0.25
-_BUCKETS_SHARE = 0.5
+_NUM_RIVALS = 4
+# Where walks end, as shares of the budget, so that the last simulations are made within it.
+_WALK_SHARE = 0.97
+_PAIR_SHARES = (0.55, 0.7, 0.85, _WALK_SHARE)
+_PAIR_HEAT = 0.1
+# A longer workload is walked in samples of so many requests for the first share of the budget.
+_SAMPLE_REQUESTS = 12_000
+_LARGEST_SAMPLE = 0.5
+_SAMPLED_SHARE = 0.6
+_FEWEST_SIMULATIONS_PER_SHARD = 100
 # Without limits: enough steps to settle every replica a few times, fewer for long workloads.
-_STEPS_PER_MODEL_AND_DEVICE = 40
-_MOST_STEPS = 3_000
-_MOST_SIMULATED_REQUESTS = 30_000_000
-_FEWEST_STEPS = 300
+_STEPS_PER_MODEL_AND_DEVICE = 100
+_MOST_STEPS = 12_000
+_MOST_SIMULATED_REQUESTS = 100_000_000
+_FEWEST_STEPS = 600
 
 
 def plan_improved(search: Search) -> Evaluation:
-    """Never worse than where it starts: an estimate for every uniform partition, greedy fillings of
-    the most promising ones first, then latency buckets, each within its share of the budget."""
+    """The best state that any chain met; never worse than the best start."""
+    shards = cut(search.problem)
+    left = search.num_simulations_left()
+    if len(shards) > 1 and (left is None or left >= _FEWEST_SIMULATIONS_PER_SHARD * len(shards)):
+        return finished(search, walked_in_shards(search, shards))
+    starts = starting_points(search)
+    ground = make_ground(search, planned_for(search))
+    if not len(ground.configs):
+        return starts[0]
+    rivals = cooled_rivals(search, ground, starts)
+    if not rivals[0].num_simulations:
+        return starts[0]
+    found = finished(search, groups_of(ground, rivals[0].best))
+    return found if search.num_resamples else better(starts[0], found)
+
+
+def cooled_rivals(search: Search, ground: Ground, starts: Sequence[Evaluation]) -> Part:
+    """Chains from the best starts at the end of their walk, best first. Long workloads are walked in
+    samples first, and then whole, cooler."""
+    rivals = [
+        begin_chain(ground, state_of(ground, groups_held(search, start)), search.seed + index)
+        for index, start in enumerate(starts[:_NUM_RIVALS])
+    ]
+    num_simulations = None if search.is_limited else default_steps(search.problem)
+    share = _SAMPLE_REQUESTS / ground.num_requests
+    if share > _LARGEST_SAMPLE:
+        (part,) = cool(search, [rivals], _WALK_SHARE, num_simulations)
+        return part
+    sample = make_ground(search, [part for own in planned_for(search) for part in sampled(own, share)])
+    quick = [begin_chain(sample, chain.current, search.seed + index) for index, chain in enumerate(rivals)]
+    (part,) = cool(search, [quick], _SAMPLED_SHARE, num_simulations)
+    slow = [begin_chain(ground, chain.best, search.seed + index) for index, chain in enumerate(part)]
+    (part,) = cool(search, [slow], _WALK_SHARE, num_simulations, _PAIR_HEAT)
+    return part
+
+
+def planned_for(search: Search) -> list[Requests]:
+    """The workload's requests, and those of others like it that the search is to plan for."""
+    problem = search.problem
+    alike = (resampled(problem.workload, search.seed + i) for i in range(search.num_resamples))
+    return [problem.requests, *(pose(problem.spec, problem.profiles, workload).requests for workload in alike)]
+
+
+def walked_in_shards(search: Search, shards: Sequence[Shard]) -> list[HeldGroup]:
+    """Groups of the whole problem, found shard by shard, then by pairs of shards, cooler."""
+    parts = []
+    for index, shard in enumerate(shards):
+        inner = search.within(shard.posed(search.problem))
+        start = starting_points(inner)[0]
+        search.note(0.0, inner.num_simulations)
+        parts.append(_part(inner, groups_held(inner, start), search.seed + index))
+    steps = None if search.is_limited else default_steps(search.problem)
+    parts = cool(search, parts, _PAIR_SHARES[0], steps)
+    for until in _PAIR_SHARES[1:]:
+        shards, parts = _paired(search, shards, parts)
+        parts = cool(search, parts, until, steps, _PAIR_HEAT)
+    return _outside(shards, parts)
+
+
+def _paired(search: Search, shards: Sequence[Shard], parts: Sequence[Part]) -> tuple[list[Shard], list[Part]]:
+    """The shard that misses most joined with the one that misses least, and so on; neighbours where
+    groups may need several nodes in a row."""
+    order = sorted(range(len(shards)), key=lambda i: (parts[i][0].attained - parts[i][0].ground.num_requests, i))
+    pairs = list(zip(order[: len(order) // 2], reversed(order), strict=False))
+    if any(part[0].ground.terrain.has_wide_config for part in parts):
+        pairs = [(i, i + 1) for i in range(0, len(shards) - 1, 2)]
+    alone = set(range(len(shards))) - {i for pair in pairs for i in pair}
+    new_shards = [shards[i] for i in alone]
+    new_parts = [list(parts[i]) for i in alone]
+    for index, (i, j) in enumerate(pairs):
+        joined = shards[i].joined(shards[j])
+        groups = joined.inside(_outside([shards[i], shards[j]], [parts[i], parts[j]]))
+        new_shards.append(joined)
+        new_parts.append(_part(search.within(joined.posed(search.problem)), groups, search.seed + index))
+    return new_shards, new_parts
+
+
+def _part(search: Search, groups: Sequence[HeldGroup], seed: int) -> Part:
+    ground = make_ground(search, planned_for(search))
+    return [begin_chain(ground, state_of(ground, groups), seed)]
+
+
+def _outside(shards: Sequence[Shard], parts: Sequence[Part]) -> list[HeldGroup]:
+    """The best groups of every part, as groups of the whole problem."""
+    best = ((shard, groups_of(part[0].ground, part[0].best)) for shard, part in zip(shards, parts, strict=True))
+    return [group for shard, groups in best for group in shard.outside(groups)]
+
+
+def starting_points(search: Search) -> list[Evaluation]:
+    """Every uniform partition filled by estimate, best first; one at least."""
     starts: list[Evaluation] = []
     for fleet in uniform_fleets(search):
-        if not starts or search.may_simulate():
+        if not starts or search.may_simulate(reserve=1):
             starts.append(fill_by_estimate(search, fleet))
-    starts.sort(key=served_score, reverse=True)
-    best = starts[0]
-    with search.capped(_GREEDY_SHARE):
-        for start in starts:
-            if search.may_simulate():
-                best = _better(best, fill_greedily(search, start.fleet))
-    with search.capped(_BUCKETS_SHARE):
-        for joined in best_of_buckets(search):
-            best = _better(best, joined)
-    best = anneal(search, best, np.random.default_rng(search.seed), _progress(search))
-    filled = with_spare_replicas(best.fleet, best.replicas, search.problem.workload.num_requests_of)
-    if (filled != best.replicas).any() and search.may_simulate():
-        best = _better(best, search.simulate(best.fleet, filled))
-    return best
+    return sorted(starts, key=served_score, reverse=True)
 
 
-def _progress(search: Search) -> Callable[[], float]:
-    """How much of what is left of the budget is gone, or of the default number of steps."""
-    if search.is_limited:
-        first_share = min(search.share_spent, 1.0)
-        return lambda: (search.share_spent - first_share) / (1 - first_share) if first_share < 1 else 1.0
-    num_steps = default_steps(search.problem)
-    first = search.num_simulations
-    return lambda: (search.num_simulations - first) / num_steps
+def groups_held(search: Search, state: Evaluation) -> list[HeldGroup]:
+    return held_groups(search.problem.spec.cluster, state.fleet.partition, state.replicas)
+
+
+def finished(search: Search, groups: Sequence[HeldGroup]) -> Evaluation:
+    """The groups, simulated; memory that nobody needs here is filled at last."""
+    partition, replicas = fleet_of(search.problem.spec.cluster, search.problem.num_models, groups)
+    fleet = search.fleet(partition)
+    found = search.simulate(fleet, replicas)
+    filled = with_spare_replicas(fleet, replicas, search.problem.workload.num_requests_of)
+    if (filled != replicas).any() and search.may_simulate():
+        found = better(found, search.simulate(fleet, filled))
+    return found
+
+
+def served_score(state: Evaluation) -> float:
+    """Attained requests; fractions of one decide ties: models placed, then latency, then replicas."""
+    num_models, num_groups = len(state.replicas), state.fleet.num_groups
+    placed = int(state.replicas.any(axis=1).sum()) / num_models
+    filled = int(state.replicas.sum()) / max(num_models * num_groups, 1)
+    latency = state.mean_latency_s / (1 + state.mean_latency_s)
+    return state.num_attained + 0.5 * placed - 0.3 * latency + 0.1 * filled
+
+
+def better(first: Evaluation, second: Evaluation) -> Evaluation:
+    """The one that attains more; the first of equals."""
+    return second if served_score(second) > served_score(first) else first
 
 
 def default_steps(problem: Problem) -> int:
@@ -60,7 +175,3 @@ def default_steps(problem: Problem) -> int:
     size = problem.num_models + problem.spec.cluster.num_devices
     affordable = _MOST_SIMULATED_REQUESTS // problem.num_requests
     return max(min(_STEPS_PER_MODEL_AND_DEVICE * size, _MOST_STEPS, affordable), _FEWEST_STEPS)
-
-
-def _better(first: Evaluation, second: Evaluation) -> Evaluation:
-    return second if served_score(second) > served_score(first) else first

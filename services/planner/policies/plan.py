@@ -1,8 +1,8 @@
 """A policy by name, run on a problem: the plan it makes, what it leaves out, and why."""
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import NamedTuple
 
@@ -10,17 +10,26 @@ import numpy as np
 
 from services.core.errors import InvalidArgument, NotPlaced
 from services.core.placement import Placement
+from services.core.problem import pose
 from services.core.profile import ParallelConfig
+from services.core.simulator import simulate_counts
+from services.core.synthesis import resampled
+from services.core.timeline import Window
 from services.planner.policies.baselines import (
     plan_fixed,
     plan_round_robin,
     plan_selective_replication,
     plan_uniform,
 )
-from services.planner.policies.bound import attainment_bound
+from services.planner.policies.beam import fill_by_beam
+from services.planner.policies.clockwork import CLOCKWORK, DEFAULT_WINDOW_S, Replanned, plan_clockwork
+from services.planner.policies.filling import Filling
+from services.planner.policies.ilp import plan_ilp
 from services.planner.policies.improved import plan_improved
-from services.planner.policies.published import plan_published
+from services.planner.policies.nodes import spread_shortfall
+from services.planner.policies.published import plan_published, plan_unbucketed
 from services.planner.policies.search import UNAVAILABLE_BYTES, Evaluation, Fleet, Replicas, Search
+from services.planner.policies.spread import with_asked_nodes
 
 Policy = Callable[[Search], Evaluation]
 
@@ -28,15 +37,21 @@ DEFAULT_POLICY = "alpaserve"
 POLICIES: dict[str, Policy] = {
     "alpaserve": plan_improved,
     "alpaserve-paper": plan_published,
+    "alpaserve-paper-nobuckets": plan_unbucketed,
     "selective-replication": plan_selective_replication,
     "round-robin": plan_round_robin,
     "uniform": plan_uniform,
+    "ilp": plan_ilp,
 }
-POLICY_NAMES = (*POLICIES, "fixed-<inter>x<intra>")
+POLICY_NAMES = (*POLICIES, CLOCKWORK, "alpaserve-paper-beam<width>", "fixed-<inter>x<intra>")
+
+
+# Far from the seeds of the workloads that a search resamples to plan for.
+_HELD_OUT_SEED = 1 << 40
 
 
 class Unplaced(NamedTuple):
-    """A model that no group of a plan holds, and why."""
+    """A model that no group of a plan holds, or too few nodes, and why."""
 
     model: str
     reason: str
@@ -44,8 +59,10 @@ class Unplaced(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a policy decided. `attainment` is predicted on the problem's workload; `upper_bound` is
-    what no placement can exceed on it."""
+    """What a policy decided. `attainment` is predicted on the problem's workload, `held_out_attainment`
+    on one like it that no policy saw; `upper_bound`, what no placement can exceed on the problem's,
+    is for callers to fill in. Where `windows` follow each other, `placement`
+    is the first one's, and `attainment` that of all of them, switching for free."""
 
     placement: Placement
     policy: str
@@ -53,50 +70,90 @@ class Plan:
     num_simulations: int
     upper_bound: float | None
     unplaced: tuple[Unplaced, ...]
+    windows: tuple[Window, ...] = ()
+    held_out_attainment: float | None = None
 
 
-def find_policy(name: str) -> Policy:
-    """Raises: InvalidArgument listing the names."""
+def find_policy(name: str, window_s: float = DEFAULT_WINDOW_S) -> Policy:
+    """Of policies that plan again, every `window_s`. Raises: InvalidArgument listing the names."""
+    if name == CLOCKWORK:
+        return partial(plan_clockwork, window_s=window_s)
     fixed = re.fullmatch(r"fixed-([1-9][0-9]{0,3})x([1-9][0-9]{0,3})", name)
     if fixed is not None:
         return partial(plan_fixed, config=ParallelConfig(int(fixed[1]), int(fixed[2])))
+    beam = re.fullmatch(r"alpaserve-paper-beam([1-9][0-9]{0,3})", name)
+    if beam is not None:
+        return partial(plan_published, fill=partial(fill_by_beam, width=int(beam[1])))
     if name not in POLICIES:
         raise InvalidArgument(f"unknown policy {name!r}; there are: {', '.join(POLICY_NAMES)}")
     return POLICIES[name]
 
 
-def make_plan(policy: str, search: Search) -> Plan:
-    """Run a policy. Models without requests are added where there is room left.
+def make_plan(policy: str, search: Search, window_s: float = DEFAULT_WINDOW_S) -> Plan:
+    """Run a policy. Pinned and spread models get the nodes they lack, and models without requests are
+    added where there is room left.
 
     Raises: InvalidArgument for an unknown policy, NotPlaced if no model fits anywhere.
     """
-    found = find_policy(policy)(search)
+    found = find_policy(policy, window_s)(search)
+    if not isinstance(found, Replanned):
+        found = with_asked_nodes(search, found)
     replicas = with_idle_models(search, found)
     if not replicas.any():
         raise NotPlaced(f"no model can be placed: {no_room(search, found.fleet, replicas, 0)}")
-    names = search.problem.spec.names
-    missing = np.flatnonzero(~replicas.any(axis=1))
+    placement = found.fleet.placement(replicas, search.problem.spec.names, search.dispatch)
+    windows = following(placement, found)
+    later = {name for window in windows[1:] for group in window.placement.groups for name in group.models}
     return Plan(
-        placement=found.fleet.placement(replicas, names, search.dispatch),
+        placement=placement,
         policy=policy,
         attainment=found.attainment,
         num_simulations=search.num_simulations,
-        upper_bound=attainment_bound(search.problem),
-        unplaced=tuple(Unplaced(names[m], no_room(search, found.fleet, replicas, int(m))) for m in missing),
+        upper_bound=None,
+        unplaced=tuple(left for left in left_out(search, found.fleet, replicas) if left.model not in later),
+        windows=windows,
+        held_out_attainment=None if windows else held_out_attainment(search, found.fleet, replicas),
     )
+
+
+def held_out_attainment(search: Search, fleet: Fleet, replicas: Replicas) -> float | None:
+    """What the plan attains on fresh traffic with the workload's statistics; None if there was none."""
+    problem = search.problem
+    fresh = resampled(problem.workload, _HELD_OUT_SEED + search.seed)
+    if not len(fresh):
+        return None
+    posed = pose(problem.spec, problem.profiles, fresh)
+    counts = simulate_counts(posed, posed.layout(fleet.lanes, replicas), search.dispatch_rule)
+    return int(counts.attained.sum()) / posed.num_requests
+
+
+def following(first: Placement, found: Evaluation) -> tuple[Window, ...]:
+    """The windows of what was planned again and again, `first` in the first one; none of others."""
+    if not isinstance(found, Replanned):
+        return ()
+    return (replace(found.windows[0], placement=first), *found.windows[1:])
+
+
+def left_out(search: Search, fleet: Fleet, replicas: Replicas) -> Iterator[Unplaced]:
+    """Models on no group, and models on fewer nodes than they ask for."""
+    spec = search.problem.spec
+    lacks = spread_shortfall(spec, fleet.partition, replicas)
+    for m, model in enumerate(spec.models):
+        if not replicas[m].any():
+            yield Unplaced(model.name, no_room(search, fleet, replicas, m))
+        elif lacks[m]:
+            reason = f"is placed on {model.min_nodes - lacks[m]} of the {model.min_nodes} nodes that it asks for"
+            yield Unplaced(model.name, f"{reason}: no group on another one has room for it")
 
 
 def with_idle_models(search: Search, found: Evaluation) -> Replicas:
     """The replicas, and one of each unplaced model that the workload never asks for where one fits:
     it changes no figure of the plan, and the model can be asked for."""
-    replicas = found.replicas.copy()
-    idle = (search.problem.workload.num_requests_of == 0) & ~replicas.any(axis=1)
-    for model in np.flatnonzero(idle):
-        room = np.where(found.fleet.addable(replicas)[model], found.fleet.free_bytes(replicas), -1)
-        group = int(np.argmax(room)) if len(room) else -1
-        if group >= 0 and room[group] >= 0:
-            replicas[model, group] = True
-    return replicas
+    filling = Filling(found.fleet, found.replicas)
+    idle = (search.problem.workload.num_requests_of == 0) & ~found.replicas.any(axis=1)
+    for model in np.flatnonzero(idle).tolist():
+        filling.add_where_roomiest(model)
+    return filling.replicas
 
 
 def no_room(search: Search, fleet: Fleet, replicas: Replicas, model: int) -> str:
@@ -118,5 +175,7 @@ def no_room(search: Search, fleet: Fleet, replicas: Replicas, model: int) -> str
         )
     if lightest < UNAVAILABLE_BYTES:
         return f"needs {lightest} bytes a device on the groups of this plan; memory_bytes is {cluster.memory_bytes}"
+    if spec.nodes is not None and any(stage.config in fleet.partition.configs for stage in stages):
+        return f"no group of this plan lies within its nodes {', '.join(map(str, spec.nodes))} and has a config of it"
     configs = ", ".join(str(stage.config) for stage in stages)
     return f"profile {spec.profile!r} has the configs {configs}, none of them is a group of this plan"

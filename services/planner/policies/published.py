@@ -1,56 +1,89 @@
-"""The published search: algorithm 2 with the fast greedy inside (AlpaServe, section 4.2)."""
+"""The published search: algorithm 2 with algorithm 1 inside, the fast greedy or the beam
+(AlpaServe, section 4.2)."""
 
 from collections.abc import Iterator, Sequence
+from typing import Protocol
 
 import numpy as np
 
+from services.core.problem import Problem
 from services.core.profile import ParallelConfig
 from services.planner.policies.buckets import device_splits, latency_buckets
-from services.planner.policies.greedy import better_published, fill_greedily
+from services.planner.policies.greedy import better_published, fill_greedily, with_spare_replicas
+from services.planner.policies.nodes import spread_shortfall
 from services.planner.policies.partition import Partition, candidate_configs, pack, uniform_configs, uniform_partition
 from services.planner.policies.search import Evaluation, Fleet, Search
 
+_UNBUCKETED_SHARE = 0.5
 
-def plan_published(search: Search) -> Evaluation:
-    """The best of one bucket for all models and every split of the devices over latency buckets."""
-    best: Evaluation | None = None
-    for fleet in uniform_fleets(search):
-        if best is None or search.may_simulate():
-            best = better_published(best, fill_greedily(search, fleet))
-    for joined in best_of_buckets(search):
+
+class Fill(Protocol):
+    """Model selection: groups are given, replicas are chosen. `problem` restricts the requests."""
+
+    def __call__(self, search: Search, fleet: Fleet, problem: Problem | None = None) -> Evaluation: ...
+
+
+def plan_published(search: Search, fill: Fill = fill_greedily) -> Evaluation:
+    """The best of one bucket for all models and every split of the devices over latency buckets;
+    the former has half of a budget."""
+    has_buckets = len(latency_buckets(search.problem)) > 1
+    best = plan_unbucketed(search, fill, _UNBUCKETED_SHARE if has_buckets else 1.0)
+    for joined in best_of_buckets(search, fill):
         best = better_published(best, joined)
+    return best
+
+
+def plan_unbucketed(search: Search, fill: Fill = fill_greedily, share: float = 1.0) -> Evaluation:
+    """The best config for all groups alike; each has its part of this share of a budget."""
+    best: Evaluation | None = None
+    fleets = list(uniform_fleets(search))
+    for index, fleet in enumerate(fleets):
+        with search.capped(share * (index + 1) / len(fleets)):
+            if best is None or search.may_simulate():
+                best = better_published(best, fill(search, fleet))
     if best is None:
         raise AssertionError("a cluster with no partition at all")
     return best
 
 
-def best_of_buckets(search: Search) -> Iterator[Evaluation]:
+def best_of_buckets(search: Search, fill: Fill = fill_greedily) -> Iterator[Evaluation]:
     """Every split's best filling, most even load first, while the budget lasts."""
     buckets = latency_buckets(search.problem)
     if len(buckets) < 2:
         return
-    halls = [Hall(search, bucket) for bucket in buckets]
+    halls = [Hall(search, bucket, fill) for bucket in buckets]
+    fewest = min(out_of_reach(search, fleet) for fleet in uniform_fleets(search))
     for split in device_splits(search.problem, buckets):
         if not search.may_simulate():
             return
         joined = join(search, [hall.best(num_devices) for hall, num_devices in zip(halls, split, strict=True)])
-        if joined is not None:
+        if joined is not None and out_of_reach(search, joined.fleet) <= fewest:
             yield joined
 
 
 def uniform_fleets(search: Search) -> Iterator[Fleet]:
-    """A fleet for every config that some model fits; single devices if there is none."""
+    """A fleet for every config that some model fits; single devices if there is none. Of these, the
+    ones on which pinned and spread models reach their nodes as far as on any."""
     cluster = search.problem.spec.cluster
     configs = [config for config in candidate_configs(cluster) if search.is_useful(config)]
-    for config in configs or [ParallelConfig(1, 1)]:
-        yield search.fleet(uniform_partition(cluster, config, search.is_useful))
+    partitions = [uniform_partition(cluster, config, search.is_useful) for config in configs or [ParallelConfig(1, 1)]]
+    fleets = [search.fleet(partition) for partition in partitions]
+    lacking = [out_of_reach(search, fleet) for fleet in fleets]
+    yield from (fleet for fleet, lacks in zip(fleets, lacking, strict=True) if lacks == min(lacking))
+
+
+def out_of_reach(search: Search, fleet: Fleet) -> int:
+    """Nodes that models would lack even if each were on every group that may hold it."""
+    everywhere = fleet.weight_bytes <= fleet.memory_bytes
+    return int(spread_shortfall(search.problem.spec, fleet.partition, everywhere).sum())
 
 
 class Hall:
     """One bucket's search by number of devices, each done once: buckets share nothing."""
 
-    def __init__(self, search: Search, bucket: Sequence[int]) -> None:
+    def __init__(self, search: Search, bucket: Sequence[int], fill: Fill) -> None:
         self._search = search
+        self._fill = fill
         self._bucket = list(bucket)
         self._problem = search.problem.restricted(search.problem.spec.models[m].name for m in bucket)
         self._best: dict[int, Evaluation | None] = {}
@@ -71,7 +104,7 @@ class Hall:
             configs = uniform_configs(config, [num_devices], self._is_useful)
             # The groups have no devices yet: `join` gives them some.
             fleet = self._search.fleet(Partition(tuple(configs), ((),) * len(configs)))
-            best = better_published(best, fill_greedily(self._search, fleet, self._problem))
+            best = better_published(best, self._fill(self._search, fleet, self._problem))
         return best
 
     def _is_useful(self, config: ParallelConfig) -> bool:
@@ -88,5 +121,10 @@ def join(search: Search, parts: Sequence[Evaluation | None]) -> Evaluation | Non
     partition = pack(search.problem.spec.cluster, configs)
     if partition is None:
         return None
+    fleet = search.fleet(partition)
     replicas = np.concatenate([part.replicas for part in found], axis=1)
-    return search.simulate(search.fleet(partition), replicas)
+    # The groups had no devices yet: now some may be off the nodes of a model that is pinned.
+    allowed = replicas & (fleet.weight_bytes <= fleet.memory_bytes)
+    if (allowed != replicas).any():
+        allowed = with_spare_replicas(fleet, allowed, search.problem.workload.num_requests_of)
+    return search.simulate(fleet, allowed)

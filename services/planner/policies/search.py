@@ -3,9 +3,11 @@
 The clock lives with the caller, who tells what share of the time is gone.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +17,7 @@ from services.core.placement import DEFAULT_DISPATCH, Group, Placement
 from services.core.problem import Lanes, Problem
 from services.core.profile import ParallelConfig
 from services.core.simulator import Counts, simulate_counts
+from services.planner.policies.nodes import allowed_groups, asks_for_nodes
 from services.planner.policies.partition import Partition
 
 # Above any memory, and thousands of them still fit an int64.
@@ -26,7 +29,7 @@ Replicas = NDArray[np.bool_]
 @dataclass(frozen=True, slots=True, eq=False)
 class Fleet:
     """Groups to fill. `weight_bytes` (num_models, num_groups) is what a replica adds per device,
-    `UNAVAILABLE_BYTES` where the model's profile lacks the group's config."""
+    `UNAVAILABLE_BYTES` where the model's profile lacks the group's config or the group leaves its nodes."""
 
     partition: Partition
     lanes: Lanes
@@ -96,13 +99,25 @@ class Limits:
         if self.max_simulations is not None and self.max_simulations < 1:
             raise InvalidArgument(f"max_simulations must be at least 1, got {self.max_simulations}")
 
+    def less_final(self, is_final_due: bool) -> "Limits":
+        """What is left to a policy if another simulation may be due after it."""
+        if self.max_simulations is None or self.max_simulations == 1 or not is_final_due:
+            return self
+        return replace(self, max_simulations=self.max_simulations - 1)
+
 
 OnProgress = Callable[[float, int], None]
+# Runs a function on every item, side by side where it can: `map` and its like.
+Pool = Callable[[Callable[[Any], Any], Sequence[Any]], Iterable[Any]]
 
 
 class Search:
-    """One search: the problem, its budget, and the simulations spent. `on_progress` hears of the
-    best attainment and the number of simulations whenever one of them was the best so far."""
+    """One search: the problem, its budget, and the simulations spent.
+
+    `on_progress` hears of the best attainment and the number of simulations whenever one of them
+    was the best so far. `num_resamples` workloads like the given one are planned for as well, by
+    policies that can, so that a plan does not fit the accidents of one.
+    """
 
     def __init__(
         self,
@@ -111,13 +126,17 @@ class Search:
         seed: int = 0,
         limits: Limits | None = None,
         on_progress: OnProgress = lambda attainment, num_simulations: None,
+        pool: Pool = map,
+        num_resamples: int = 0,
     ) -> None:
         self.problem = problem
         self.dispatch = dispatch
         self.seed = seed
         self.num_simulations = 0
-        self._dispatch_rule = Placement((), dispatch).dispatch_rule
-        self._limits = limits or Limits()
+        self.dispatch_rule = Placement((), dispatch).dispatch_rule
+        self.pool = pool
+        self.num_resamples = num_resamples
+        self._limits = (limits or Limits()).less_final(asks_for_nodes(problem.spec))
         self._on_progress = on_progress
         self._cap = 1.0
         self._best_attainment = -1.0
@@ -135,6 +154,11 @@ class Search:
         most, share_of_time = self._limits.max_simulations, self._limits.share_of_time
         of_simulations = 0.0 if most is None else self.num_simulations / most
         return max(of_simulations, 0.0 if share_of_time is None else share_of_time())
+
+    def num_simulations_left(self, share: float = 1.0) -> int | None:
+        """How many simulations this share of the budget still allows, None without a limit on them."""
+        most = self._limits.max_simulations
+        return None if most is None else max(math.floor(most * min(share, self._cap)) - self.num_simulations, 0)
 
     def may_simulate(self, reserve: int = 0) -> bool:
         """Whether the budget allows one more simulation with `reserve` left after it."""
@@ -155,18 +179,30 @@ class Search:
         """Count one simulation, of the whole problem or a restriction of it; keeps a copy of `replicas`."""
         posed = problem or self.problem
         layout = posed.layout(fleet.lanes, replicas)
-        counts = simulate_counts(posed, layout, self._dispatch_rule)
+        counts = simulate_counts(posed, layout, self.dispatch_rule)
         self.num_simulations += 1
         evaluation = Evaluation(fleet, replicas.copy(), counts, self.problem.num_requests)
-        if posed is self.problem and evaluation.attainment > self._best_attainment:
-            self._best_attainment = evaluation.attainment
-            self._on_progress(self._best_attainment, self.num_simulations)
+        if posed is self.problem:
+            self.note(evaluation.attainment)
         return evaluation
+
+    def note(self, attainment: float, num_simulations: int = 0) -> None:
+        """Count simulations that were made elsewhere, and hear of what they found."""
+        self.num_simulations += num_simulations
+        if attainment > self._best_attainment:
+            self._best_attainment = attainment
+            self._on_progress(attainment, self.num_simulations)
+
+    def within(self, problem: Problem) -> "Search":
+        """A search of a part of the problem, with the same budget; its simulations count in both
+        once they are noted."""
+        return Search(problem, self.dispatch, self.seed, self._limits, pool=self.pool, num_resamples=self.num_resamples)
 
     def fleet(self, partition: Partition) -> Fleet:
         """The tables of a partition's groups."""
         columns = [self.weight_bytes(config) for config in partition.configs]
         weight_bytes = np.stack(columns, axis=1) if columns else np.empty((self.problem.num_models, 0), np.int64)
+        weight_bytes[~allowed_groups(self.problem.spec, partition)] = UNAVAILABLE_BYTES
         return Fleet(partition, self.problem.lanes(partition.configs), weight_bytes, self._memory_bytes)
 
     def weight_bytes(self, config: ParallelConfig) -> NDArray[np.int64]:

@@ -3,9 +3,11 @@
 isort:skip_file
 """
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
+from google.protobuf.internal import containers as _containers
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -94,12 +96,16 @@ class Model(_message.Message):
     SOURCE_FIELD_NUMBER: _builtins.int
     SERVICE_LEVEL_FIELD_NUMBER: _builtins.int
     IDEMPOTENT_FIELD_NUMBER: _builtins.int
+    NODES_FIELD_NUMBER: _builtins.int
+    MIN_NODES_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The name that requests use."""
     profile: _builtins.str
     """The profile it costs by; empty means the one named like the model."""
     idempotent: _builtins.bool
     """False where a second run has effects of its own: such a request is never tried again once started."""
+    min_nodes: _builtins.int
+    """Its replicas stand on this many nodes or more; 0 means 1."""
     @_builtins.property
     def source(self) -> Global___ModelSource:
         """What it is made from. Absent: only emulated devices can serve it."""
@@ -107,6 +113,12 @@ class Model(_message.Message):
     @_builtins.property
     def service_level(self) -> Global___ServiceLevel:
         """Its SLO; absent means none."""
+
+    @_builtins.property
+    def nodes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Its replicas lie only on groups within these nodes; empty means anywhere. Node k has the devices
+        k · devices_per_node and after; of the running workers, devices_per_node is what divides them all.
+        """
 
     def __init__(
         self,
@@ -116,10 +128,12 @@ class Model(_message.Message):
         source: Global___ModelSource | None = ...,
         service_level: Global___ServiceLevel | None = ...,
         idempotent: _builtins.bool | None = ...,
+        nodes: _abc.Iterable[_builtins.int] | None = ...,
+        min_nodes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_idempotent", b"_idempotent", "idempotent", b"idempotent", "service_level", b"service_level", "source", b"source"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_idempotent", b"_idempotent", "idempotent", b"idempotent", "name", b"name", "profile", b"profile", "service_level", b"service_level", "source", b"source"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_idempotent", b"_idempotent", "idempotent", b"idempotent", "min_nodes", b"min_nodes", "name", b"name", "nodes", b"nodes", "profile", b"profile", "service_level", b"service_level", "source", b"source"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__idempotent: _TypeAlias = _typing.Literal["idempotent"]  # noqa: Y015
     _WhichOneofArgType__idempotent: _TypeAlias = _typing.Literal["_idempotent", b"_idempotent"]  # noqa: Y015

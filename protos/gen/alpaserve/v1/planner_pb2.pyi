@@ -68,6 +68,8 @@ class PlanRequest(_message.Message):
     MAX_SIMULATIONS_FIELD_NUMBER: _builtins.int
     DISPATCH_FIELD_NUMBER: _builtins.int
     VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    WINDOW_FIELD_NUMBER: _builtins.int
+    TARGET_FIELD_NUMBER: _builtins.int
     policy: _builtins.str
     """Empty means alpaserve."""
     seed: _builtins.int
@@ -78,6 +80,10 @@ class PlanRequest(_message.Message):
     """Dispatch rule; empty means the default."""
     validate_only: _builtins.bool
     """Do not apply."""
+    target: _builtins.float
+    """The plan on the fewest devices that attains this share, applied only if one does; 0 means all devices.
+    Every number of devices tried has an equal share of time_budget or max_simulations.
+    """
     @_builtins.property
     def models(self) -> _containers.RepeatedCompositeFieldContainer[_model_pb2.Model]:
         """Models with their SLOs; empty means every registered one. They need not be registered if validate_only."""
@@ -98,6 +104,10 @@ class PlanRequest(_message.Message):
     def time_budget(self) -> _duration_pb2.Duration:
         """Search no longer than this."""
 
+    @_builtins.property
+    def window(self) -> _duration_pb2.Duration:
+        """How long each placement of clockwork++ holds; absent means a minute. That policy needs a cluster."""
+
     def __init__(
         self,
         *,
@@ -111,10 +121,12 @@ class PlanRequest(_message.Message):
         max_simulations: _builtins.int = ...,
         dispatch: _builtins.str = ...,
         validate_only: _builtins.bool = ...,
+        window: _duration_pb2.Duration | None = ...,
+        target: _builtins.float = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "profiles", b"profiles", "time_budget", b"time_budget", "workload", b"workload"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "profiles", b"profiles", "time_budget", b"time_budget", "window", b"window", "workload", b"workload"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "dispatch", b"dispatch", "max_simulations", b"max_simulations", "models", b"models", "policy", b"policy", "profiles", b"profiles", "seed", b"seed", "time_budget", b"time_budget", "validate_only", b"validate_only", "workload", b"workload"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "dispatch", b"dispatch", "max_simulations", b"max_simulations", "models", b"models", "policy", b"policy", "profiles", b"profiles", "seed", b"seed", "target", b"target", "time_budget", b"time_budget", "validate_only", b"validate_only", "window", b"window", "workload", b"workload"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -161,22 +173,32 @@ class SearchProgress(_message.Message):
     NUM_SIMULATIONS_FIELD_NUMBER: _builtins.int
     ATTAINMENT_FIELD_NUMBER: _builtins.int
     SEARCH_S_FIELD_NUMBER: _builtins.int
+    SIMULATIONS_PER_S_FIELD_NUMBER: _builtins.int
+    UPPER_BOUND_FIELD_NUMBER: _builtins.int
     num_simulations: _builtins.int
     attainment: _builtins.float
-    """Best attainment so far."""
+    """Best attainment so far; with a target, of the number of devices that is being tried."""
     search_s: _builtins.float
+    simulations_per_s: _builtins.float
+    """Over the whole search."""
+    upper_bound: _builtins.float
+    """No placement can attain more; absent until it is known."""
     def __init__(
         self,
         *,
         num_simulations: _builtins.int = ...,
         attainment: _builtins.float = ...,
         search_s: _builtins.float = ...,
+        simulations_per_s: _builtins.float = ...,
+        upper_bound: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_upper_bound", b"_upper_bound", "upper_bound", b"upper_bound"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attainment", b"attainment", "num_simulations", b"num_simulations", "search_s", b"search_s"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_upper_bound", b"_upper_bound", "attainment", b"attainment", "num_simulations", b"num_simulations", "search_s", b"search_s", "simulations_per_s", b"simulations_per_s", "upper_bound", b"upper_bound"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__upper_bound: _TypeAlias = _typing.Literal["upper_bound"]  # noqa: Y015
+    _WhichOneofArgType__upper_bound: _TypeAlias = _typing.Literal["_upper_bound", b"_upper_bound"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__upper_bound) -> _WhichOneofReturnType__upper_bound | None: ...
 
 Global___SearchProgress: _TypeAlias = SearchProgress  # noqa: Y015
 
@@ -239,6 +261,8 @@ class PlanFound(_message.Message):
     UNPLACED_FIELD_NUMBER: _builtins.int
     DIFF_FIELD_NUMBER: _builtins.int
     BASE_VERSION_FIELD_NUMBER: _builtins.int
+    WINDOWS_FIELD_NUMBER: _builtins.int
+    TARGET_FIELD_NUMBER: _builtins.int
     attainment: _builtins.float
     """Predicted on the workload."""
     search_s: _builtins.float
@@ -257,6 +281,14 @@ class PlanFound(_message.Message):
     def diff(self) -> Global___PlacementDiff:
         """Against what runs."""
 
+    @_builtins.property
+    def windows(self) -> _containers.RepeatedCompositeFieldContainer[Global___Window]:
+        """Placements that replace each other, of policies that plan so; `placement` is the first."""
+
+    @_builtins.property
+    def target(self) -> Global___TargetFound:
+        """Absent without a target."""
+
     def __init__(
         self,
         *,
@@ -269,16 +301,121 @@ class PlanFound(_message.Message):
         unplaced: _abc.Iterable[Global___Unplaced] | None = ...,
         diff: Global___PlacementDiff | None = ...,
         base_version: _builtins.int = ...,
+        windows: _abc.Iterable[Global___Window] | None = ...,
+        target: Global___TargetFound | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_upper_bound", b"_upper_bound", "diff", b"diff", "placement", b"placement", "upper_bound", b"upper_bound"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_upper_bound", b"_upper_bound", "diff", b"diff", "placement", b"placement", "target", b"target", "upper_bound", b"upper_bound"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_upper_bound", b"_upper_bound", "attainment", b"attainment", "base_version", b"base_version", "diff", b"diff", "model_attainment", b"model_attainment", "num_simulations", b"num_simulations", "placement", b"placement", "search_s", b"search_s", "unplaced", b"unplaced", "upper_bound", b"upper_bound"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_upper_bound", b"_upper_bound", "attainment", b"attainment", "base_version", b"base_version", "diff", b"diff", "model_attainment", b"model_attainment", "num_simulations", b"num_simulations", "placement", b"placement", "search_s", b"search_s", "target", b"target", "unplaced", b"unplaced", "upper_bound", b"upper_bound", "windows", b"windows"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__upper_bound: _TypeAlias = _typing.Literal["upper_bound"]  # noqa: Y015
     _WhichOneofArgType__upper_bound: _TypeAlias = _typing.Literal["_upper_bound", b"_upper_bound"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType__upper_bound) -> _WhichOneofReturnType__upper_bound | None: ...
 
 Global___PlanFound: _TypeAlias = PlanFound  # noqa: Y015
+
+@_typing.final
+class TargetFound(_message.Message):
+    """The fewest devices that attain a target, as far as was found."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TARGET_FIELD_NUMBER: _builtins.int
+    NUM_DEVICES_FIELD_NUMBER: _builtins.int
+    REACHED_FIELD_NUMBER: _builtins.int
+    PROBES_FIELD_NUMBER: _builtins.int
+    target: _builtins.float
+    num_devices: _builtins.int
+    """The plan is for devices 0 … num_devices - 1 of the cluster."""
+    reached: _builtins.bool
+    """False if not even the whole cluster attains it; the plan is then for all of it."""
+    @_builtins.property
+    def probes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Probe]:
+        """Every number of devices that was tried."""
+
+    def __init__(
+        self,
+        *,
+        target: _builtins.float = ...,
+        num_devices: _builtins.int = ...,
+        reached: _builtins.bool = ...,
+        probes: _abc.Iterable[Global___Probe] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["num_devices", b"num_devices", "probes", b"probes", "reached", b"reached", "target", b"target"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TargetFound: _TypeAlias = TargetFound  # noqa: Y015
+
+@_typing.final
+class Probe(_message.Message):
+    """A number of devices or a scale of the load that was tried."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VALUE_FIELD_NUMBER: _builtins.int
+    RATE_PER_S_FIELD_NUMBER: _builtins.int
+    ATTAINMENT_FIELD_NUMBER: _builtins.int
+    UPPER_BOUND_FIELD_NUMBER: _builtins.int
+    NUM_SIMULATIONS_FIELD_NUMBER: _builtins.int
+    value: _builtins.float
+    rate_per_s: _builtins.float
+    """Of the whole workload."""
+    attainment: _builtins.float
+    """Absent where upper_bound alone rules the target out."""
+    upper_bound: _builtins.float
+    """No placement can attain more; absent if unknown."""
+    num_simulations: _builtins.int
+    def __init__(
+        self,
+        *,
+        value: _builtins.float = ...,
+        rate_per_s: _builtins.float = ...,
+        attainment: _builtins.float | None = ...,
+        upper_bound: _builtins.float | None = ...,
+        num_simulations: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_attainment", b"_attainment", "_upper_bound", b"_upper_bound", "attainment", b"attainment", "upper_bound", b"upper_bound"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_attainment", b"_attainment", "_upper_bound", b"_upper_bound", "attainment", b"attainment", "num_simulations", b"num_simulations", "rate_per_s", b"rate_per_s", "upper_bound", b"upper_bound", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__attainment: _TypeAlias = _typing.Literal["attainment"]  # noqa: Y015
+    _WhichOneofArgType__attainment: _TypeAlias = _typing.Literal["_attainment", b"_attainment"]  # noqa: Y015
+    _WhichOneofReturnType__upper_bound: _TypeAlias = _typing.Literal["upper_bound"]  # noqa: Y015
+    _WhichOneofArgType__upper_bound: _TypeAlias = _typing.Literal["_upper_bound", b"_upper_bound"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__attainment) -> _WhichOneofReturnType__attainment | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__upper_bound) -> _WhichOneofReturnType__upper_bound | None: ...
+
+Global___Probe: _TypeAlias = Probe  # noqa: Y015
+
+@_typing.final
+class Window(_message.Message):
+    """Groups that hold from an instant of the workload on."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BEGIN_S_FIELD_NUMBER: _builtins.int
+    GROUPS_FIELD_NUMBER: _builtins.int
+    begin_s: _builtins.float
+    @_builtins.property
+    def groups(self) -> _containers.RepeatedCompositeFieldContainer[_placement_pb2.Group]: ...
+    def __init__(
+        self,
+        *,
+        begin_s: _builtins.float = ...,
+        groups: _abc.Iterable[_placement_pb2.Group] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["begin_s", b"begin_s", "groups", b"groups"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Window: _TypeAlias = Window  # noqa: Y015
 
 @_typing.final
 class PlacementDiff(_message.Message):
@@ -329,6 +466,246 @@ class PlacementDiff(_message.Message):
 Global___PlacementDiff: _TypeAlias = PlacementDiff  # noqa: Y015
 
 @_typing.final
+class ExploreRequest(_message.Message):
+    """What to vary of a problem."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PLAN_FIELD_NUMBER: _builtins.int
+    GRID_FIELD_NUMBER: _builtins.int
+    CAPACITY_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def plan(self) -> Global___PlanRequest:
+        """The problem and how to search; target and validate_only are ignored, all plans together share its limits."""
+
+    @_builtins.property
+    def grid(self) -> Global___Grid: ...
+    @_builtins.property
+    def capacity(self) -> Global___CapacityQuestion: ...
+    def __init__(
+        self,
+        *,
+        plan: Global___PlanRequest | None = ...,
+        grid: Global___Grid | None = ...,
+        capacity: Global___CapacityQuestion | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["capacity", b"capacity", "grid", b"grid", "plan", b"plan", "question", b"question"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["capacity", b"capacity", "grid", b"grid", "plan", b"plan", "question", b"question"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_question: _TypeAlias = _typing.Literal["grid", "capacity"]  # noqa: Y015
+    _WhichOneofArgType_question: _TypeAlias = _typing.Literal["question", b"question"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_question) -> _WhichOneofReturnType_question | None: ...
+
+Global___ExploreRequest: _TypeAlias = ExploreRequest  # noqa: Y015
+
+@_typing.final
+class Grid(_message.Message):
+    """Every combination of these values is planned; an empty list means the problem as it is."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POLICIES_FIELD_NUMBER: _builtins.int
+    NUM_DEVICES_FIELD_NUMBER: _builtins.int
+    RATE_SCALES_FIELD_NUMBER: _builtins.int
+    CV_SCALES_FIELD_NUMBER: _builtins.int
+    SLO_SCALES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def policies(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Empty means the plan's."""
+
+    @_builtins.property
+    def num_devices(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    @_builtins.property
+    def rate_scales(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Requests per request of the workload."""
+
+    @_builtins.property
+    def cv_scales(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Multiplies the coefficient of variation of every model's gaps."""
+
+    @_builtins.property
+    def slo_scales(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Every model's SLO as a multiple of its single-device latency."""
+
+    def __init__(
+        self,
+        *,
+        policies: _abc.Iterable[_builtins.str] | None = ...,
+        num_devices: _abc.Iterable[_builtins.int] | None = ...,
+        rate_scales: _abc.Iterable[_builtins.float] | None = ...,
+        cv_scales: _abc.Iterable[_builtins.float] | None = ...,
+        slo_scales: _abc.Iterable[_builtins.float] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cv_scales", b"cv_scales", "num_devices", b"num_devices", "policies", b"policies", "rate_scales", b"rate_scales", "slo_scales", b"slo_scales"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Grid: _TypeAlias = Grid  # noqa: Y015
+
+@_typing.final
+class CapacityQuestion(_message.Message):
+    """How far a workload may be scaled while a target is attained."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VARY_FIELD_NUMBER: _builtins.int
+    TARGET_FIELD_NUMBER: _builtins.int
+    PRECISION_FIELD_NUMBER: _builtins.int
+    PLACEMENT_FIELD_NUMBER: _builtins.int
+    vary: _builtins.str
+    """rate or cv."""
+    target: _builtins.float
+    precision: _builtins.float
+    """Bisect until the bracket's ends differ by this share; 0 means 0.02."""
+    @_builtins.property
+    def placement(self) -> _placement_pb2.Placement:
+        """Keep this placement; absent means that every scale is planned for."""
+
+    def __init__(
+        self,
+        *,
+        vary: _builtins.str = ...,
+        target: _builtins.float = ...,
+        precision: _builtins.float = ...,
+        placement: _placement_pb2.Placement | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["placement", b"placement"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["placement", b"placement", "precision", b"precision", "target", b"target", "vary", b"vary"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CapacityQuestion: _TypeAlias = CapacityQuestion  # noqa: Y015
+
+@_typing.final
+class ExploreResponse(_message.Message):
+    """A cell of the grid, a scale tried, or the capacity found."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CELL_FIELD_NUMBER: _builtins.int
+    PROBE_FIELD_NUMBER: _builtins.int
+    CAPACITY_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def cell(self) -> Global___Cell: ...
+    @_builtins.property
+    def probe(self) -> Global___Probe: ...
+    @_builtins.property
+    def capacity(self) -> Global___CapacityFound: ...
+    def __init__(
+        self,
+        *,
+        cell: Global___Cell | None = ...,
+        probe: Global___Probe | None = ...,
+        capacity: Global___CapacityFound | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["capacity", b"capacity", "cell", b"cell", "event", b"event", "probe", b"probe"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["capacity", b"capacity", "cell", b"cell", "event", b"event", "probe", b"probe"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["cell", "probe", "capacity"]  # noqa: Y015
+    _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
+
+Global___ExploreResponse: _TypeAlias = ExploreResponse  # noqa: Y015
+
+@_typing.final
+class Cell(_message.Message):
+    """One cell of a grid."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POLICY_FIELD_NUMBER: _builtins.int
+    NUM_DEVICES_FIELD_NUMBER: _builtins.int
+    RATE_SCALE_FIELD_NUMBER: _builtins.int
+    CV_SCALE_FIELD_NUMBER: _builtins.int
+    SLO_SCALE_FIELD_NUMBER: _builtins.int
+    ATTAINMENT_FIELD_NUMBER: _builtins.int
+    UPPER_BOUND_FIELD_NUMBER: _builtins.int
+    NUM_SIMULATIONS_FIELD_NUMBER: _builtins.int
+    policy: _builtins.str
+    num_devices: _builtins.int
+    rate_scale: _builtins.float
+    cv_scale: _builtins.float
+    slo_scale: _builtins.float
+    """Absent where the SLOs are the problem's own."""
+    attainment: _builtins.float
+    upper_bound: _builtins.float
+    """No placement can attain more; absent if unknown."""
+    num_simulations: _builtins.int
+    def __init__(
+        self,
+        *,
+        policy: _builtins.str = ...,
+        num_devices: _builtins.int = ...,
+        rate_scale: _builtins.float = ...,
+        cv_scale: _builtins.float = ...,
+        slo_scale: _builtins.float | None = ...,
+        attainment: _builtins.float = ...,
+        upper_bound: _builtins.float | None = ...,
+        num_simulations: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_slo_scale", b"_slo_scale", "_upper_bound", b"_upper_bound", "slo_scale", b"slo_scale", "upper_bound", b"upper_bound"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_slo_scale", b"_slo_scale", "_upper_bound", b"_upper_bound", "attainment", b"attainment", "cv_scale", b"cv_scale", "num_devices", b"num_devices", "num_simulations", b"num_simulations", "policy", b"policy", "rate_scale", b"rate_scale", "slo_scale", b"slo_scale", "upper_bound", b"upper_bound"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__slo_scale: _TypeAlias = _typing.Literal["slo_scale"]  # noqa: Y015
+    _WhichOneofArgType__slo_scale: _TypeAlias = _typing.Literal["_slo_scale", b"_slo_scale"]  # noqa: Y015
+    _WhichOneofReturnType__upper_bound: _TypeAlias = _typing.Literal["upper_bound"]  # noqa: Y015
+    _WhichOneofArgType__upper_bound: _TypeAlias = _typing.Literal["_upper_bound", b"_upper_bound"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__slo_scale) -> _WhichOneofReturnType__slo_scale | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__upper_bound) -> _WhichOneofReturnType__upper_bound | None: ...
+
+Global___Cell: _TypeAlias = Cell  # noqa: Y015
+
+@_typing.final
+class CapacityFound(_message.Message):
+    """The highest scale that attained the target, among the probes; nothing if none did."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SCALE_FIELD_NUMBER: _builtins.int
+    RATE_PER_S_FIELD_NUMBER: _builtins.int
+    IS_OPEN_ENDED_FIELD_NUMBER: _builtins.int
+    PLACEMENT_FIELD_NUMBER: _builtins.int
+    scale: _builtins.float
+    rate_per_s: _builtins.float
+    """Of the whole workload at that scale."""
+    is_open_ended: _builtins.bool
+    """The target was attained at the highest scale that is ever tried."""
+    @_builtins.property
+    def placement(self) -> _placement_pb2.Placement:
+        """What attained it."""
+
+    def __init__(
+        self,
+        *,
+        scale: _builtins.float | None = ...,
+        rate_per_s: _builtins.float | None = ...,
+        is_open_ended: _builtins.bool = ...,
+        placement: _placement_pb2.Placement | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_rate_per_s", b"_rate_per_s", "_scale", b"_scale", "placement", b"placement", "rate_per_s", b"rate_per_s", "scale", b"scale"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_rate_per_s", b"_rate_per_s", "_scale", b"_scale", "is_open_ended", b"is_open_ended", "placement", b"placement", "rate_per_s", b"rate_per_s", "scale", b"scale"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__rate_per_s: _TypeAlias = _typing.Literal["rate_per_s"]  # noqa: Y015
+    _WhichOneofArgType__rate_per_s: _TypeAlias = _typing.Literal["_rate_per_s", b"_rate_per_s"]  # noqa: Y015
+    _WhichOneofReturnType__scale: _TypeAlias = _typing.Literal["scale"]  # noqa: Y015
+    _WhichOneofArgType__scale: _TypeAlias = _typing.Literal["_scale", b"_scale"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__rate_per_s) -> _WhichOneofReturnType__rate_per_s | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__scale) -> _WhichOneofReturnType__scale | None: ...
+
+Global___CapacityFound: _TypeAlias = CapacityFound  # noqa: Y015
+
+@_typing.final
 class SimulateRequest(_message.Message):
     """What to simulate."""
 
@@ -341,10 +718,16 @@ class SimulateRequest(_message.Message):
     WORKLOAD_FIELD_NUMBER: _builtins.int
     DISPATCH_FIELD_NUMBER: _builtins.int
     SEED_FIELD_NUMBER: _builtins.int
+    BATCHING_FIELD_NUMBER: _builtins.int
+    BATCHING_RULE_FIELD_NUMBER: _builtins.int
     dispatch: _builtins.str
     """Dispatch rule; empty means the placement's."""
     seed: _builtins.int
     """Draws random workloads."""
+    batching: _builtins.int
+    """The largest batch of requests of one model; 0 means no batching, or 16 if a rule is given."""
+    batching_rule: _builtins.str
+    """ours or published; empty means ours."""
     @_builtins.property
     def models(self) -> _containers.RepeatedCompositeFieldContainer[_model_pb2.Model]:
         """Models with their SLOs; empty means every registered one."""
@@ -375,10 +758,12 @@ class SimulateRequest(_message.Message):
         workload: _workload_pb2.Workload | None = ...,
         dispatch: _builtins.str = ...,
         seed: _builtins.int = ...,
+        batching: _builtins.int = ...,
+        batching_rule: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "placement", b"placement", "profiles", b"profiles", "workload", b"workload"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "dispatch", b"dispatch", "models", b"models", "placement", b"placement", "profiles", b"profiles", "seed", b"seed", "workload", b"workload"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batching", b"batching", "batching_rule", b"batching_rule", "cluster", b"cluster", "dispatch", b"dispatch", "models", b"models", "placement", b"placement", "profiles", b"profiles", "seed", b"seed", "workload", b"workload"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

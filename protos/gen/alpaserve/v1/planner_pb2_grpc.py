@@ -40,6 +40,11 @@ class PlannerStub:
                 request_serializer=alpaserve_dot_v1_dot_planner__pb2.PlanRequest.SerializeToString,
                 response_deserializer=alpaserve_dot_v1_dot_planner__pb2.PlanResponse.FromString,
                 _registered_method=True)
+        self.Explore = channel.unary_stream(
+                '/alpaserve.v1.Planner/Explore',
+                request_serializer=alpaserve_dot_v1_dot_planner__pb2.ExploreRequest.SerializeToString,
+                response_deserializer=alpaserve_dot_v1_dot_planner__pb2.ExploreResponse.FromString,
+                _registered_method=True)
         self.Simulate = channel.unary_unary(
                 '/alpaserve.v1.Planner/Simulate',
                 request_serializer=alpaserve_dot_v1_dot_planner__pb2.SimulateRequest.SerializeToString,
@@ -93,6 +98,13 @@ class PlannerServicer:
 
     def Plan(self, request, context):
         """Searches a placement, streaming progress, then the plan; applies it unless validate_only.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Explore(self, request, context):
+        """Plans variations of a problem without applying any: a grid of them, or the most load at a target.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -169,6 +181,11 @@ def add_PlannerServicer_to_server(servicer, server):
                     request_deserializer=alpaserve_dot_v1_dot_planner__pb2.PlanRequest.FromString,
                     response_serializer=alpaserve_dot_v1_dot_planner__pb2.PlanResponse.SerializeToString,
             ),
+            'Explore': grpc.unary_stream_rpc_method_handler(
+                    servicer.Explore,
+                    request_deserializer=alpaserve_dot_v1_dot_planner__pb2.ExploreRequest.FromString,
+                    response_serializer=alpaserve_dot_v1_dot_planner__pb2.ExploreResponse.SerializeToString,
+            ),
             'Simulate': grpc.unary_unary_rpc_method_handler(
                     servicer.Simulate,
                     request_deserializer=alpaserve_dot_v1_dot_planner__pb2.SimulateRequest.FromString,
@@ -243,6 +260,33 @@ class Planner:
             '/alpaserve.v1.Planner/Plan',
             alpaserve_dot_v1_dot_planner__pb2.PlanRequest.SerializeToString,
             alpaserve_dot_v1_dot_planner__pb2.PlanResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Explore(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/alpaserve.v1.Planner/Explore',
+            alpaserve_dot_v1_dot_planner__pb2.ExploreRequest.SerializeToString,
+            alpaserve_dot_v1_dot_planner__pb2.ExploreResponse.FromString,
             options,
             channel_credentials,
             insecure,

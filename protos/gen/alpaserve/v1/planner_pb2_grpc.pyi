@@ -35,6 +35,8 @@ class PlannerStub:
     def __new__(cls, channel: _aio.Channel) -> PlannerAsyncStub: ...
     Plan: _grpc.UnaryStreamMultiCallable[_planner_pb2.PlanRequest, _planner_pb2.PlanResponse]
     """Searches a placement, streaming progress, then the plan; applies it unless validate_only."""
+    Explore: _grpc.UnaryStreamMultiCallable[_planner_pb2.ExploreRequest, _planner_pb2.ExploreResponse]
+    """Plans variations of a problem without applying any: a grid of them, or the most load at a target."""
     Simulate: _grpc.UnaryUnaryMultiCallable[_planner_pb2.SimulateRequest, _planner_pb2.SimulateResponse]
     """What a placement would attain on a workload, request by request."""
     ApplyPlan: _grpc.UnaryUnaryMultiCallable[_planner_pb2.ApplyPlanRequest, _planner_pb2.ApplyPlanResponse]
@@ -61,6 +63,8 @@ class PlannerAsyncStub(PlannerStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     Plan: _aio.UnaryStreamMultiCallable[_planner_pb2.PlanRequest, _planner_pb2.PlanResponse]  # type: ignore[assignment]
     """Searches a placement, streaming progress, then the plan; applies it unless validate_only."""
+    Explore: _aio.UnaryStreamMultiCallable[_planner_pb2.ExploreRequest, _planner_pb2.ExploreResponse]  # type: ignore[assignment]
+    """Plans variations of a problem without applying any: a grid of them, or the most load at a target."""
     Simulate: _aio.UnaryUnaryMultiCallable[_planner_pb2.SimulateRequest, _planner_pb2.SimulateResponse]  # type: ignore[assignment]
     """What a placement would attain on a workload, request by request."""
     ApplyPlan: _aio.UnaryUnaryMultiCallable[_planner_pb2.ApplyPlanRequest, _planner_pb2.ApplyPlanResponse]  # type: ignore[assignment]
@@ -90,6 +94,14 @@ class PlannerServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_planner_pb2.PlanResponse], _abc.AsyncIterator[_planner_pb2.PlanResponse]]:
         """Searches a placement, streaming progress, then the plan; applies it unless validate_only."""
+
+    @_abc_1.abstractmethod
+    def Explore(
+        self,
+        request: _planner_pb2.ExploreRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_planner_pb2.ExploreResponse], _abc.AsyncIterator[_planner_pb2.ExploreResponse]]:
+        """Plans variations of a problem without applying any: a grid of them, or the most load at a target."""
 
     @_abc_1.abstractmethod
     def Simulate(

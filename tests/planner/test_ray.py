@@ -1,0 +1,67 @@
+"""A real planner that searches over a real Ray cluster: the plans that threads find, bit for bit."""
+
+import secrets
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+from alpaserve.v1 import planner_pb2
+from alpaserve_client import PlannerClient
+
+from tests.conftest import System
+from tests.planner.test_searches import asked
+
+CLUSTER = """
+import sys, ray
+ray.init(address="local", num_cpus=2, include_dashboard=False, object_store_memory=100_000_000, log_to_driver=False)
+print(ray.get_runtime_context().gcs_address, flush=True)
+sys.stdin.read()
+ray.shutdown()
+"""
+
+
+@pytest.fixture(scope="module")
+def ray_address() -> Iterator[str]:
+    """A cluster of this host in a process of its own, and the token that its users need in the environment."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_AUTH_MODE", "token")
+        patch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
+        command = [sys.executable, "-c", CLUSTER]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as cluster:
+            assert cluster.stdout is not None
+            yield cluster.stdout.readline().strip()
+            cluster.communicate()
+
+
+def planned(address: str) -> planner_pb2.PlanFound:
+    """What a planner finds within so many simulations, the seconds left out."""
+    with PlannerClient(address) as client:
+        *_, last = client.plan(asked(max_simulations=300, seed=5))
+    last.plan.search_s = 0.0
+    return last.plan
+
+
+def test_a_plan_over_ray_is_the_one_of_threads(system: System, ray_address: str) -> None:
+    here = system.start("planner")
+    there = system.start("planner", ray_address=ray_address, ray_from_size=0)
+
+    assert planned(there.address) == planned(here.address)
+    log = (system.directory / "planner-1.log").read_text()
+    assert "ray_joined" in log
+    assert "ray_map_failed" not in log
+
+
+def test_a_small_problem_needs_no_cluster(system: System, ray_address: str) -> None:
+    planner = system.start("planner", ray_address=ray_address)
+
+    planned(planner.address)
+
+    assert "ray_joined" not in (system.directory / "planner-2.log").read_text()
+
+
+def test_a_cluster_out_of_reach_is_told_and_done_without(system: System, unused_tcp_port: int) -> None:
+    planner = system.start("planner", ray_address=f"127.0.0.1:{unused_tcp_port}", ray_from_size=0)
+
+    assert planned(planner.address).attainment > 0
+    assert "ray_unreachable" in (system.directory / "planner-3.log").read_text()
