@@ -17,6 +17,7 @@ from services.planner.catalog import Catalog
 from services.planner.changes import Workers
 from services.planner.cluster import WorkerStubs
 from services.planner.planning import Planning
+from services.planner.pools import Pools
 from services.planner.posing import Posing
 from services.planner.servicer import PlannerServicer
 from services.planner.settings import PlannerSettings
@@ -35,7 +36,8 @@ async def serve(settings: PlannerSettings) -> None:
     transitions = Transitions(placements, members, Workers(stubs, settings.step_timeout_s))
     stewardship = Stewardship(placements, members, catalog, transitions)
     posing = Posing(catalog, WorkloadSource(arrivals, settings.live_window_s))
-    planning = Planning(settings, posing, stewardship, placements)
+    pools = Pools(settings.ray_address, settings.ray_from_size)
+    planning = Planning(settings, posing, stewardship, placements, pools)
     status = StatusReader(placements, members, QueueStore(redis), arrivals)
     servicer = PlannerServicer(planning, stewardship, placements, catalog, status)
     server = Server(settings)
@@ -46,6 +48,7 @@ async def serve(settings: PlannerSettings) -> None:
         await server.drain()
         await stewardship.wait()
     await server.stop()
+    pools.close()
     await stubs.close()
     await redis.aclose()
 

@@ -11,6 +11,7 @@ import structlog
 from alpaserve.v1 import worker_pb2
 
 from services.core.deployment import DeployedGroup, DeployedModel, Deployment
+from services.core.difference import load_bytes
 from services.core.errors import (
     AlpaServeError,
     DoesNotFit,
@@ -80,12 +81,11 @@ class Target:
 
     def change(self, transition: Transition) -> Change:
         """What a transition to this target changes."""
-        load_bytes = 0
+        num_bytes = 0
         for index, model in transition.loads:
             config = self.placement.groups[index].config
-            profile = self.profiles[self.models[model].profile].at(config)
-            load_bytes += sum(profile.stage_weight_bytes) * config.intra_op
-        return Change(transition, self.placement, load_bytes)
+            num_bytes += load_bytes(self.profiles[self.models[model].profile], config)
+        return Change(transition, self.placement, num_bytes)
 
     def heaviest(self, model: str, config: ParallelConfig) -> int:
         return self.profiles[self.models[model].profile].at(config).heaviest_stage_bytes

@@ -1,18 +1,20 @@
-"""One search, in a thread beside the event loop, and what it tells while it runs."""
+"""One plan, searched in threads beside the event loop with its upper bound, and what it tells while it runs."""
 
 import asyncio
-import threading
-from collections.abc import AsyncIterator
-from time import monotonic
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
+from typing import Any
 
 from alpaserve.v1 import planner_pb2
 
-from services.core.attainment import report
-from services.core.placement import DEFAULT_DISPATCH
 from services.core.problem import Problem
-from services.core.simulator import simulate
-from services.planner.policies.plan import DEFAULT_POLICY, Plan, make_plan
-from services.planner.policies.search import Limits, Search
+from services.core.timeline import Timeline, Window, report_timeline, simulate_timeline
+from services.planner.messages import target_message
+from services.planner.policies.bound import attainment_bound, pooled_bound
+from services.planner.policies.plan import Plan
+from services.planner.policies.questions import FewestDevices, Target, bound_for, fewest_devices
+from services.planner.policies.variations import is_over
+from services.planner.searching import Searching, aside
 
 PROGRESS_EVERY_S = 0.2
 
@@ -20,16 +22,15 @@ PROGRESS_EVERY_S = 0.2
 class Hunt:
     """The search that a request asks for. Leaving `progress` early cancels it."""
 
-    def __init__(self, problem: Problem, request: planner_pb2.PlanRequest, time_budget_s: float) -> None:
+    def __init__(self, problem: Problem, request: planner_pb2.PlanRequest, searching: Searching) -> None:
+        """Raises: InvalidArgument for a target that is none."""
+        bound = bound_for(searching.policy)
         self._problem = problem
-        self._policy = request.policy or DEFAULT_POLICY
-        self._time_budget_s = time_budget_s
-        self._is_cancelled = threading.Event()
-        self._best = (0.0, 0)
-        self._began_s = monotonic()
+        self._searching = searching
+        self._target = Target(request.target, searching.make, searching.limits, bound) if request.target else None
+        self._fewest: FewestDevices | None = None
         self._plan: Plan | None = None
-        limits = Limits(request.max_simulations or None, self._share_of_time)
-        self._search = Search(problem, request.dispatch or DEFAULT_DISPATCH, request.seed, limits, self._note)
+        self._upper_bound: float | None = None
         self.search_s = 0.0
 
     @property
@@ -39,30 +40,76 @@ class Hunt:
             raise RuntimeError("the search is not over")
         return self._plan
 
+    @property
+    def reached(self) -> bool:
+        """Whether the plan attains the target, if there is one."""
+        return self._fewest is None or self._fewest.reached
+
+    @property
+    def num_simulations(self) -> int:
+        return self._searching.num_simulations
+
     async def progress(self) -> AsyncIterator[planner_pb2.SearchProgress]:
         """Search; tells how far it is until it is done. Raises: what the policy raises."""
-        searching = asyncio.get_running_loop().run_in_executor(None, make_plan, self._policy, self._search)
+        searching = asyncio.wrap_future(aside(self._search))
+        bounding = asyncio.wrap_future(aside(self._bound))
         try:
-            while not (await asyncio.wait([searching], timeout=PROGRESS_EVERY_S))[0]:
-                attainment, num_simulations = self._best
-                yield planner_pb2.SearchProgress(
-                    num_simulations=num_simulations, attainment=attainment, search_s=monotonic() - self._began_s
-                )
-            self._plan = searching.result()
-            self.search_s = monotonic() - self._began_s
+            while not searching.done():
+                await first_done([searching] if bounding.done() else [searching, bounding])
+                yield self._message(bounding)
+            plan = searching.result()
+            self.search_s = self._searching.elapsed_s
+            while not bounding.done() and not is_over(self._searching.limits):
+                await first_done([bounding])
+                yield self._message(bounding)
+            known = bounding.result() if bounding.done() else self._quick_bound()
+            self._plan = plan if self._fewest else replace(plan, upper_bound=known)
         finally:
-            self._is_cancelled.set()
+            self._searching.cancel()
+            searching.cancel()
+            bounding.cancel()
+
+    def _quick_bound(self) -> float | None:
+        """A looser bound that takes no time."""
+        if bound_for(self._searching.policy) is not attainment_bound:
+            return None
+        return pooled_bound(self._problem)
 
     def model_attainment(self) -> dict[str, float]:
         """The plan's attainment of each model that has requests."""
-        placement = self.plan.placement
-        outcome = simulate(self._problem, self._problem.placement_layout(placement), placement.dispatch_rule)
-        rows = report(self._problem, placement, outcome).models
+        placement, windows = self.plan.placement, self.plan.windows
+        timeline = Timeline(windows or (Window(0.0, placement),))
+        rows = report_timeline(self._problem, timeline, simulate_timeline(self._problem, timeline)).models
         return {name: row.attainment for name, row in rows.items() if row.attainment is not None}
 
-    def _share_of_time(self) -> float:
-        """How much of its time the search has used; all of it once it is cancelled."""
-        return 1.0 if self._is_cancelled.is_set() else (monotonic() - self._began_s) / self._time_budget_s
+    def target_found(self) -> planner_pb2.TargetFound | None:
+        """What became of the target, if there is one."""
+        if self._fewest is None or self._target is None:
+            return None
+        return target_message(self._target.attainment, self._fewest)
 
-    def _note(self, attainment: float, num_simulations: int) -> None:
-        self._best = (attainment, num_simulations)
+    def _search(self) -> Plan:
+        if self._target is None:
+            return self._searching.make(self._problem, self._searching.limits)
+        self._fewest = fewest_devices(self._problem, self._target)
+        return self._fewest.plan
+
+    def _bound(self) -> float | None:
+        """Of the whole cluster; a target has the bound of each number of devices computed with it."""
+        return None if self._target else bound_for(self._searching.policy)(self._problem)
+
+    def _message(self, bounding: "asyncio.Future[float | None]") -> planner_pb2.SearchProgress:
+        elapsed_s = self._searching.elapsed_s
+        num_simulations = self._searching.num_simulations
+        return planner_pb2.SearchProgress(
+            num_simulations=num_simulations,
+            attainment=self._searching.attainment,
+            search_s=elapsed_s,
+            simulations_per_s=num_simulations / elapsed_s if elapsed_s > 0 else 0.0,
+            upper_bound=bounding.result() if bounding.done() else None,
+        )
+
+
+async def first_done(pending: Sequence[asyncio.Future[Any]]) -> None:
+    """Until one of these is done, or it is time to tell how far the search is."""
+    await asyncio.wait(pending, timeout=PROGRESS_EVERY_S, return_when=asyncio.FIRST_COMPLETED)

@@ -3,8 +3,10 @@
 from alpaserve.v1 import planner_pb2
 
 from services.core.attainment import Report
-from services.infra.wire import deployed_group_message, deployment_message, group_message
+from services.infra.wire import deployed_group_message, deployment_message, group_message, placement_message
 from services.planner.changes import Change
+from services.planner.policies.questions import Capacity, FewestDevices, Probe
+from services.planner.policies.variations import Cell
 from services.planner.transitions import Applied
 
 
@@ -44,4 +46,45 @@ def report_message(report: Report) -> planner_pb2.SimulateResponse:
             )
             for row in report.groups
         ],
+    )
+
+
+def target_message(target: float, found: FewestDevices) -> planner_pb2.TargetFound:
+    return planner_pb2.TargetFound(
+        target=target,
+        num_devices=found.num_devices,
+        reached=found.reached,
+        probes=map(probe_message, found.probes),
+    )
+
+
+def probe_message(probe: Probe) -> planner_pb2.Probe:
+    return planner_pb2.Probe(
+        value=probe.value,
+        rate_per_s=probe.rate_per_s,
+        attainment=probe.attainment,
+        upper_bound=probe.upper_bound,
+        num_simulations=probe.num_simulations,
+    )
+
+
+def capacity_message(found: Capacity) -> planner_pb2.CapacityFound:
+    return planner_pb2.CapacityFound(
+        scale=found.scale,
+        rate_per_s=found.rate_per_s,
+        is_open_ended=found.is_open_ended,
+        placement=None if found.plan is None else placement_message(found.plan.placement, found.plan.policy),
+    )
+
+
+def cell_message(cell: Cell) -> planner_pb2.Cell:
+    return planner_pb2.Cell(
+        policy=cell.policy,
+        num_devices=cell.scenario.num_devices,
+        rate_scale=cell.scenario.rate_scale,
+        cv_scale=cell.scenario.cv_scale,
+        slo_scale=cell.scenario.slo_scale,
+        attainment=cell.attainment,
+        upper_bound=cell.upper_bound,
+        num_simulations=cell.num_simulations,
     )

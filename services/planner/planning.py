@@ -8,15 +8,21 @@ from dataclasses import replace
 from alpaserve.v1 import planner_pb2
 
 from services.core.attainment import Report, report
+from services.core.batched_simulator import Batching, batching_of, kernels_once, simulate_batched
 from services.core.errors import InvalidArgument
 from services.core.placement import Placement
 from services.core.problem import Problem
 from services.core.simulator import simulate
 from services.infra.store.placements import PlacementStore
-from services.infra.wire import duration_s, placement_message, to_cluster, to_placement
+from services.infra.wire import duration_s, group_message, placement_message, to_cluster, to_placement
+from services.planner.cluster import LiveCluster
+from services.planner.exploring import explored
 from services.planner.hunt import Hunt
 from services.planner.messages import applied_message, diff_message, report_message
+from services.planner.policies.clockwork import CLOCKWORK
+from services.planner.pools import Pools
 from services.planner.posing import Posing
+from services.planner.searching import Searching
 from services.planner.settings import PlannerSettings
 from services.planner.stewardship import Stewardship
 
@@ -30,36 +36,53 @@ class Planning:
         posing: Posing,
         stewardship: Stewardship,
         placements: PlacementStore,
+        pools: Pools,
     ) -> None:
         self._settings = settings
         self._posing = posing
         self._stewardship = stewardship
         self._placements = placements
+        self._pools = pools
 
     async def plan(self, request: planner_pb2.PlanRequest) -> AsyncIterator[planner_pb2.PlanResponse]:
         """Progress, the plan, and unless validate_only its application.
 
         Raises: InvalidArgument and its children, NotPlaced, VersionConflict.
         """
-        check_scope(request)
+        check_scope(request, is_applied=not request.validate_only)
         live = None if request.HasField("cluster") else await self._stewardship.cluster()
         current = await self._placements.current()
-        cluster = to_cluster(request.cluster) if live is None else live.for_planning()
-        most_devices = None if live is None else cluster.devices_per_node
-        problem = await self._posing.problem(request, cluster, most_devices)
-        hunt = Hunt(problem, request, self._time_budget_s(request))
-        async for progress in hunt.progress():
-            yield planner_pb2.PlanResponse(progress=progress)
+        problem = await self._problem(request, live)
+        async with self._pools.pool_for(problem) as pool:
+            hunt = Hunt(problem, request, Searching(request, self._time_budget_s(request), pool))
+            async for progress in hunt.progress():
+                yield planner_pb2.PlanResponse(progress=progress)
         plan = hunt.plan
-        placement = plan.placement if live is None else live.placed(plan.placement, current.groups)
+        placement = plan.placement if live is None else live.placed(plan.placement, current.groups, problem.spec)
         found = await asyncio.to_thread(found_message, hunt, placement)
         found.base_version = current.version
         if live is not None and not request.HasField("profiles"):
             found.diff.CopyFrom(diff_message(await self._stewardship.preview(placement)))
         yield planner_pb2.PlanResponse(plan=found)
-        if not request.validate_only:
+        if not request.validate_only and hunt.reached:
             applied = await self._stewardship.apply(placement, plan.policy, current.version)
             yield planner_pb2.PlanResponse(applied=applied_message(applied))
+
+    async def explore(self, request: planner_pb2.ExploreRequest) -> AsyncIterator[planner_pb2.ExploreResponse]:
+        """Cells of a grid, or probes and a capacity. Raises: as `plan`; applies nothing."""
+        plan = request.plan
+        check_scope(plan, is_applied=False)
+        live = None if plan.HasField("cluster") else await self._stewardship.cluster()
+        problem = await self._problem(plan, live)
+        async with self._pools.pool_for(problem) as pool:
+            searching = Searching(plan, self._time_budget_s(plan), pool)
+            async for response in explored(problem, request, searching, self._pools.num_threads):
+                yield response
+
+    async def _problem(self, request: planner_pb2.PlanRequest, live: LiveCluster | None) -> Problem:
+        if live is None:
+            return await self._posing.problem(request, to_cluster(request.cluster))
+        return await self._posing.live_problem(request, live)
 
     def _time_budget_s(self, request: planner_pb2.PlanRequest) -> float:
         """A limit on simulations alone leaves the time open, so that the plan can be had again."""
@@ -77,18 +100,26 @@ class Planning:
             cluster = to_cluster(request.cluster)
         else:
             cluster = (await self._stewardship.cluster()).as_numbered()
+        batching = batching_of(request.batching or None, request.batching_rule or None)
+        if batching is not None and request.dispatch:
+            batching.check_dispatch(request.dispatch)
         problem = await self._posing.problem(request, cluster)
-        return report_message(await asyncio.to_thread(simulated, problem, placement))
+        return report_message(await asyncio.to_thread(simulated, problem, placement, batching))
 
 
-def simulated(problem: Problem, placement: Placement) -> Report:
+def simulated(problem: Problem, placement: Placement, batching: Batching | None) -> Report:
+    if batching is not None:
+        kernels = kernels_once(problem.num_requests)
+        return report(problem, placement, simulate_batched(problem, placement, batching, kernels))
     outcome = simulate(problem, problem.placement_layout(placement), placement.dispatch_rule)
     return report(problem, placement, outcome)
 
 
-def check_scope(request: planner_pb2.PlanRequest) -> None:
+def check_scope(request: planner_pb2.PlanRequest, is_applied: bool) -> None:
     """What does not run cannot be applied. Raises: InvalidArgument."""
-    if not request.validate_only:
+    if request.policy == CLOCKWORK and not request.HasField("cluster"):
+        raise InvalidArgument(f"{CLOCKWORK} plans for traffic that is known in advance: give the cluster and all else")
+    if is_applied:
         for name in ("cluster", "profiles"):
             if request.HasField(name):
                 raise InvalidArgument(f"{name} is only for plans with validate_only")
@@ -102,9 +133,16 @@ def found_message(hunt: Hunt, placement: Placement) -> planner_pb2.PlanFound:
         attainment=plan.attainment,
         model_attainment=hunt.model_attainment(),
         search_s=hunt.search_s,
-        num_simulations=plan.num_simulations,
+        num_simulations=hunt.num_simulations,
+        target=hunt.target_found(),
+        windows=[
+            planner_pb2.Window(begin_s=window.begin_s, groups=map(group_message, window.placement.groups))
+            for window in plan.windows
+        ],
         unplaced=[planner_pb2.Unplaced(model=left.model, reason=left.reason) for left in plan.unplaced],
     )
     if plan.upper_bound is not None:
         message.upper_bound = plan.upper_bound
+    if plan.held_out_attainment is not None:
+        message.held_out_attainment = plan.held_out_attainment
     return message

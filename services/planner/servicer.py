@@ -40,6 +40,12 @@ class PlannerServicer(planner_pb2_grpc.PlannerServicer):
         async for response in self._planning.plan(request):
             yield response
 
+    async def Explore(
+        self, request: planner_pb2.ExploreRequest, context: Context
+    ) -> AsyncIterator[planner_pb2.ExploreResponse]:
+        async for response in self._planning.explore(request):
+            yield response
+
     async def Simulate(self, request: planner_pb2.SimulateRequest, context: Context) -> planner_pb2.SimulateResponse:
         return await self._planning.simulate(request)
 

@@ -14,3 +14,7 @@ class PlannerSettings(ServiceSettings):
         1.0, gt=0, description="Seconds between looks at whether the placement runs as it should."
     )
     step_timeout_s: float = Field(300.0, gt=0, description="Seconds that one step of a transition may take.")
+    ray_address: str = Field("", description="Ray cluster, host:port, that large problems are searched on.")
+    ray_from_size: int = Field(
+        1_000_000_000, ge=0, description="Models x devices x requests from which a problem is large."
+    )

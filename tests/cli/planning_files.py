@@ -37,5 +37,19 @@ def written(directory: Path) -> dict[str, Path]:
     return paths
 
 
+def with_batches(path: Path) -> Path:
+    """The profiles with batches of two and four, in which each further request costs a quarter."""
+    document = json.loads(V100.read_text())
+    for model in document["models"]:
+        model["profiles"] += [
+            entry
+            | {"batch_size": size, "stage_latency_s": [cost * (3 + size) / 4 for cost in entry["stage_latency_s"]]}
+            for entry in model["profiles"]
+            for size in (2, 4)
+        ]
+    path.write_text(json.dumps(document))
+    return path
+
+
 def options(paths: dict[str, Path], *names: str) -> list[str]:
     return [text for name in names for text in (name, str(paths[name]))]

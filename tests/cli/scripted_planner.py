@@ -24,6 +24,7 @@ class ScriptedPlanner(planner_pb2_grpc.PlannerServicer):
     history: list[placement_pb2.Placement] = field(default_factory=list)
     models: dict[str, model_pb2.Model] = field(default_factory=dict)
     plans: list[planner_pb2.PlanRequest] = field(default_factory=list)
+    explorations: list[planner_pb2.ExploreRequest] = field(default_factory=list)
 
     def run(self, placement: placement_pb2.Placement) -> planner_pb2.PlacementApplied:
         running = placement_pb2.Placement()
@@ -44,6 +45,14 @@ class ScriptedPlanner(planner_pb2_grpc.PlannerServicer):
         yield planner_pb2.PlanResponse(plan=plan)
         if not request.validate_only:
             yield planner_pb2.PlanResponse(applied=self.run(placement))
+
+    def Explore(
+        self, request: planner_pb2.ExploreRequest, context: grpc.ServicerContext
+    ) -> Iterator[planner_pb2.ExploreResponse]:
+        self.explorations.append(request)
+        for num_devices in request.grid.num_devices:
+            cell = planner_pb2.Cell(policy="alpaserve", num_devices=num_devices, rate_scale=1, cv_scale=1)
+            yield planner_pb2.ExploreResponse(cell=cell)
 
     def Simulate(
         self, request: planner_pb2.SimulateRequest, context: grpc.ServicerContext

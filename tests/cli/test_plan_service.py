@@ -114,3 +114,31 @@ def test_tables_say_whether_it_was_applied(capsys: pytest.CaptureFixture[str], a
         plan_with_service(plan_request(None, None, None, apply=apply), address, Output.TABLE)
 
     assert capsys.readouterr().out.splitlines()[-1] == end
+
+
+def test_a_target_goes_along(run: Run) -> None:
+    planner = ScriptedPlanner()
+    with planning(planner) as address:
+        run("plan", "--target", "0.9", "--planner", address)
+        run("plan", "--planner", address)
+
+    assert [asked.target for asked in planner.plans] == [0.9, 0.0]
+
+
+def test_a_grid_is_asked_for_the_running_system_where_no_file_says_otherwise(run: Run) -> None:
+    planner = ScriptedPlanner()
+    with planning(planner) as address:
+        finished = run("what-if", "--devices", "4,2", "--planner", address, "--output", "json")
+
+    (asked,) = planner.explorations
+    assert [cell["num_devices"] for cell in json.loads(finished.stdout)["cells"]] == [2, 4]
+    assert list(asked.grid.num_devices) == [4, 2]
+    assert not any(asked.plan.HasField(name) for name in ("cluster", "profiles", "workload"))
+
+
+def test_a_planner_that_ends_without_a_capacity_is_an_error(run: Run) -> None:
+    with planning(ScriptedPlanner()) as address:
+        finished = run("capacity", "--vary", "rate", "--planner", address)
+
+    assert finished.exit_code == 1
+    assert "without a capacity" in finished.stderr

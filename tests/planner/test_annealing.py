@@ -188,7 +188,15 @@ def test_cooling_keeps_its_budget(max_simulations: int) -> None:
     search, part = _cooled(map, max_simulations)
 
     assert 0 < search.num_simulations <= max(0.9 * max_simulations, 6)
-    assert len(part) == (4 if max_simulations == 9 else 2)
+    assert len(part) == 4
+
+
+def test_rivals_are_told_best_first_and_copies_draw_their_own_numbers() -> None:
+    _, part = _cooled(map, 500)
+
+    scores = [chain.best_score for chain in part]
+    assert scores == sorted(scores, reverse=True)
+    assert len({chain.rng.bit_generator.state["state"]["state"] for chain in part}) == 4
 
 
 def test_cooling_finds_the_same_on_any_number_of_cores() -> None:

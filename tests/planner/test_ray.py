@@ -4,13 +4,14 @@ import secrets
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import pytest
 from alpaserve.v1 import planner_pb2
 from alpaserve_client import PlannerClient
 
 from tests.conftest import System
-from tests.planner.test_searches import asked
+from tests.planner.test_searches import asked, within
 
 CLUSTER = """
 import sys, ray
@@ -21,17 +22,27 @@ ray.shutdown()
 """
 
 
+@dataclass(frozen=True)
+class RayCluster:
+    """A cluster of this host in a process of its own."""
+
+    address: str
+    process: subprocess.Popen[str]
+
+    def end(self) -> None:
+        self.process.communicate()
+
+
 @pytest.fixture(scope="module")
-def ray_address() -> Iterator[str]:
-    """A cluster of this host in a process of its own, and the token that its users need in the environment."""
+def ray_cluster() -> Iterator[RayCluster]:
+    """Running, with the token that its users need in the environment."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_AUTH_MODE", "token")
         patch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
         command = [sys.executable, "-c", CLUSTER]
-        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as cluster:
-            assert cluster.stdout is not None
-            yield cluster.stdout.readline().strip()
-            cluster.communicate()
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            yield RayCluster(process.stdout.readline().strip(), process)
 
 
 def planned(address: str) -> planner_pb2.PlanFound:
@@ -42,9 +53,9 @@ def planned(address: str) -> planner_pb2.PlanFound:
     return last.plan
 
 
-def test_a_plan_over_ray_is_the_one_of_threads(system: System, ray_address: str) -> None:
+def test_a_plan_over_ray_is_the_one_of_threads(system: System, ray_cluster: RayCluster) -> None:
     here = system.start("planner")
-    there = system.start("planner", ray_address=ray_address, ray_from_size=0)
+    there = system.start("planner", ray_address=ray_cluster.address, ray_from_size=0)
 
     assert planned(there.address) == planned(here.address)
     log = (system.directory / "planner-1.log").read_text()
@@ -52,8 +63,8 @@ def test_a_plan_over_ray_is_the_one_of_threads(system: System, ray_address: str)
     assert "ray_map_failed" not in log
 
 
-def test_a_small_problem_needs_no_cluster(system: System, ray_address: str) -> None:
-    planner = system.start("planner", ray_address=ray_address)
+def test_a_small_problem_needs_no_cluster(system: System, ray_cluster: RayCluster) -> None:
+    planner = system.start("planner", ray_address=ray_cluster.address)
 
     planned(planner.address)
 
@@ -65,3 +76,21 @@ def test_a_cluster_out_of_reach_is_told_and_done_without(system: System, unused_
 
     assert planned(planner.address).attainment > 0
     assert "ray_unreachable" in (system.directory / "planner-3.log").read_text()
+
+
+def test_a_cluster_that_ends_during_a_search_does_not_end_the_search(system: System, ray_cluster: RayCluster) -> None:
+    planner = system.start("planner", ray_address=ray_cluster.address, ray_from_size=0)
+    log = system.directory / "planner-4.log"
+    with PlannerClient(planner.address) as client:
+        responses = client.plan(within(600.0))
+        next(one for one in responses if one.progress.num_simulations > 300)
+        assert "ray_joined" in log.read_text()
+
+        ray_cluster.end()
+        next(one for one in responses if "ray_map_failed" in log.read_text())
+        lost_at = next(responses).progress.num_simulations
+        next(one for one in responses if one.progress.num_simulations > lost_at)
+        responses.close()  # type: ignore[attr-defined]
+
+    assert not planner.has_exited
+    assert planned(planner.address).attainment > 0

@@ -2,34 +2,66 @@
 
 import typer
 
-from alpaserve_cli.infer import infer
-from alpaserve_cli.models import models_app
-from alpaserve_cli.placement import apply, placement, rollback
-from alpaserve_cli.plan import plan
-from alpaserve_cli.profile import profile
-from alpaserve_cli.replay_command import replay
-from alpaserve_cli.simulate import simulate
-from alpaserve_cli.status import status
-from alpaserve_cli.up import up
+from alpaserve_cli.lazy import Entry, LazyGroup
+
+
+class Commands(LazyGroup):
+    """All of them, with the first line of each one's help."""
+
+    entries = (
+        Entry("up", "alpaserve_cli.up", "up", "Run the whole system: Redis, planner, worker, profiler, routers."),
+        Entry("infer", "alpaserve_cli.infer", "infer", "Run a model on one example."),
+        Entry("plan", "alpaserve_cli.plan", "plan", "Find a placement that attains as much of a workload as possible."),
+        Entry(
+            "capacity",
+            "alpaserve_cli.capacity",
+            "capacity",
+            "Find the most load that the cluster sustains at a target.",
+        ),
+        Entry("what-if", "alpaserve_cli.what_if", "what_if", "Plan every combination of devices, load and SLOs."),
+        Entry("apply", "alpaserve_cli.placement", "apply", "Make a placement the running one; returns when it is."),
+        Entry("placement", "alpaserve_cli.placement", "placement", "Show what runs where."),
+        Entry(
+            "diff",
+            "alpaserve_cli.diff",
+            "diff",
+            "Compare two placements: groups, replicas, and with --spec and --profiles the bytes to load.",
+        ),
+        Entry(
+            "rollback",
+            "alpaserve_cli.placement",
+            "rollback",
+            "Make an older version's placement the running one, as a new version.",
+        ),
+        Entry(
+            "profile",
+            "alpaserve_cli.profile",
+            "profile",
+            "Measure MODEL under parallel configs; or --import, --list, --show what is stored.",
+        ),
+        Entry(
+            "simulate", "alpaserve_cli.simulate", "simulate", "Simulate a placement on a workload, request by request."
+        ),
+        Entry(
+            "replay",
+            "alpaserve_cli.replay_command",
+            "replay",
+            "Send a workload to routers as it would arrive, open loop, and count what came in time.",
+        ),
+        Entry("models", "alpaserve_cli.models", "models_app", "Register, list and remove models."),
+        Entry("workload", "alpaserve_cli.workload", "workload_app", "Draw, read, change and describe workloads."),
+        Entry("status", "alpaserve_cli.status", "status", "Show the running system."),
+    )
+
 
 app = typer.Typer(
     name="alpaserve",
     help="Serve many models on one cluster within their SLOs.",
+    cls=Commands,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-app.command()(up)
-app.command()(infer)
-app.command()(plan)
-app.command()(apply)
-app.command()(placement)
-app.command()(rollback)
-app.command()(profile)
-app.command()(simulate)
-app.command()(replay)
-app.add_typer(models_app, name="models")
-app.command()(status)
 
 
 @app.callback()

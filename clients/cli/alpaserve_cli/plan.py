@@ -1,64 +1,45 @@
 """`alpaserve plan`: find a placement for models on a cluster under a workload."""
 
-import math
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from alpaserve.v1 import planner_pb2
 
-from alpaserve_cli.files import read_profiles, read_spec, read_workload
+from alpaserve_cli.grid_options import check_target
 from alpaserve_cli.output import Output, OutputOption, percent, print_json, print_table, progress_line
 from alpaserve_cli.plan_service import plan_request, plan_with_service
+from alpaserve_cli.search_options import (
+    NOT_REACHED,
+    MaxSimulationsOption,
+    PlanOptions,
+    PolicyOption,
+    RemoteOption,
+    ResamplesOption,
+    SearchSeedOption,
+    TimeBudgetOption,
+    WindowOption,
+    read_problem,
+    search_by,
+)
+from alpaserve_cli.searching import FoundPlan, plan_here
 from alpaserve_cli.simulate import PROFILES, SPEC, WORKLOAD, DispatchOption
+from alpaserve_cli.target import TargetPlan, print_target, shrink_here, target_document
 from services.core.documents import placement_document
 from services.core.errors import InvalidArgument
 from services.core.placement import DEFAULT_DISPATCH
-from services.core.problem import Problem, pose
-from services.core.simulator import warm_up
-from services.planner.policies.plan import DEFAULT_POLICY, POLICY_NAMES, Plan, find_policy, make_plan
-from services.planner.policies.search import Limits, OnProgress, Search
+from services.core.timeline_documents import windows_document
+from services.planner.policies.clockwork import DEFAULT_WINDOW_S
+from services.planner.policies.plan import DEFAULT_POLICY
 
-PolicyOption = Annotated[str, typer.Option("--policy", help=f"How to search: {', '.join(POLICY_NAMES)}.")]
-RemoteOption = Annotated[
-    str | None,
-    typer.Option("--planner", help="Ask this planner; what no file gives it takes from the running system."),
-]
 ApplyOption = Annotated[bool, typer.Option("--apply", help="Make the plan the running placement.")]
-TimeBudgetOption = Annotated[float | None, typer.Option("--time-budget", help="Seconds the search may take.")]
-MaxSimulationsOption = Annotated[int | None, typer.Option("--max-simulations", help="Simulations it may take.")]
-
-
-@dataclass(frozen=True, slots=True)
-class PlanOptions:
-    """How to search. Both limits None: as long as the policy itself finds sensible."""
-
-    policy: str = DEFAULT_POLICY
-    dispatch: str = DEFAULT_DISPATCH
-    seed: int = 0
-    time_budget_s: float | None = None
-    max_simulations: int | None = None
-
-    def __post_init__(self) -> None:
-        find_policy(self.policy)
-        if self.seed < 0:
-            raise InvalidArgument(f"--seed must not be negative, got {self.seed}")
-        budget_s = self.time_budget_s
-        if budget_s is not None and not (math.isfinite(budget_s) and budget_s > 0):
-            raise InvalidArgument(f"--time-budget must be positive, got {budget_s!r}")
-        if budget_s is not None and self.max_simulations is not None:
-            raise InvalidArgument("--time-budget and --max-simulations exclude each other")
-
-
-@dataclass(frozen=True, slots=True)
-class FoundPlan:
-    """A plan and the seconds it took."""
-
-    plan: Plan
-    search_s: float
+TargetOption = Annotated[
+    float | None,
+    typer.Option(
+        "--target",
+        help="Take as few devices as attain this share. Every number tried has its share of the"
+        f" limits. Exit code {NOT_REACHED} if not even the whole cluster does; its plan is printed all the same.",
+    ),
+]
 
 
 def plan(
@@ -66,10 +47,13 @@ def plan(
     profiles: Annotated[Path | None, PROFILES] = None,
     workload: Annotated[Path | None, WORKLOAD] = None,
     policy: PolicyOption = DEFAULT_POLICY,
-    seed: Annotated[int, typer.Option("--seed", help="Of the search's random choices.")] = 0,
+    target: TargetOption = None,
+    seed: SearchSeedOption = 0,
     time_budget: TimeBudgetOption = None,
     max_simulations: MaxSimulationsOption = None,
     dispatch: DispatchOption = DEFAULT_DISPATCH,
+    window: WindowOption = DEFAULT_WINDOW_S,
+    resamples: ResamplesOption = None,
     planner: RemoteOption = None,
     apply: ApplyOption = False,
     output: OutputOption = Output.TABLE,
@@ -78,14 +62,27 @@ def plan(
 
     The JSON output is a placement file, with the plan's figures beside the placement.
     """
-    options = PlanOptions(policy, dispatch or DEFAULT_DISPATCH, seed, time_budget, max_simulations)
+    options = PlanOptions(policy, dispatch or DEFAULT_DISPATCH, seed, time_budget, max_simulations, window, resamples)
+    if target is not None:
+        check_target(target)
     if planner is not None:
-        request = plan_request(spec, profiles, workload, apply=apply)
-        plan_with_service(search_by(request, options), planner, output)
-        return
-    if spec is None or profiles is None or workload is None or apply:
-        raise InvalidArgument("give --spec, --profiles and --workload without --apply, or --planner")
-    problem = pose(read_spec(spec), read_profiles(profiles), read_workload(workload))
+        request = search_by(plan_request(spec, profiles, workload, apply=apply), options)
+        request.target = target or 0.0
+        reached = plan_with_service(request, planner, output)
+    elif apply:
+        raise InvalidArgument("--apply needs --planner: files are not a running system")
+    elif target is not None:
+        reached = _print_fewest(spec, profiles, workload, target, options, output)
+    else:
+        reached = _print_best(spec, profiles, workload, options, output)
+    if not reached:
+        raise typer.Exit(NOT_REACHED)
+
+
+def _print_best(
+    spec: Path | None, profiles: Path | None, workload: Path | None, options: PlanOptions, output: Output
+) -> bool:
+    problem = read_problem(spec, profiles, workload)
     with progress_line() as line:
         found = plan_here(
             problem, options, lambda attainment, count: line.show(f"{percent(attainment)} after {count} simulations")
@@ -94,46 +91,45 @@ def plan(
         print_json(plan_document(found))
     else:
         print_plan(found)
+    return True
 
 
-def search_by(request: planner_pb2.PlanRequest, options: PlanOptions) -> planner_pb2.PlanRequest:
-    """The request, told how to search."""
-    request.policy = options.policy
-    request.dispatch = options.dispatch
-    request.seed = options.seed
-    request.max_simulations = options.max_simulations or 0
-    if options.time_budget_s is not None:
-        request.time_budget.FromNanoseconds(round(options.time_budget_s * 1e9))
-    return request
+def _print_fewest(
+    spec: Path | None,
+    profiles: Path | None,
+    workload: Path | None,
+    target: float,
+    options: PlanOptions,
+    output: Output,
+) -> bool:
+    problem = read_problem(spec, profiles, workload)
+    with progress_line() as line:
+        found = shrink_here(problem, target, options, line)
+    told = TargetPlan.of(target, found.fewest)
+    if output is Output.JSON:
+        print_json(plan_document(found.found, found.num_simulations) | target_document(told))
+    else:
+        print_plan(found.found)
+        print_target(told)
+    return told.reached
 
 
-def plan_here(problem: Problem, options: PlanOptions, on_progress: OnProgress) -> FoundPlan:
-    """Search in this process. Raises: InvalidArgument, InvalidPlacement, NotPlaced."""
-    warm_up(problem)
-    began_s = time.monotonic()
-    limits = Limits(options.max_simulations, share_of_time(options.time_budget_s, began_s))
-    search = Search(problem, options.dispatch, options.seed, limits, on_progress)
-    found = make_plan(options.policy, search)
-    return FoundPlan(found, time.monotonic() - began_s)
-
-
-def share_of_time(budget_s: float | None, began_s: float) -> Callable[[], float] | None:
-    """What tells a search how much of its time is gone."""
-    if budget_s is None:
-        return None
-    return lambda: (time.monotonic() - began_s) / budget_s
-
-
-def plan_document(found: FoundPlan) -> dict[str, Any]:
-    """A placement document with what the plan says beside it."""
-    return placement_document(found.plan.placement) | {
-        "policy": found.plan.policy,
-        "attainment": found.plan.attainment,
-        "search_s": found.search_s,
-        "num_simulations": found.plan.num_simulations,
-        "upper_bound": found.plan.upper_bound,
-        "unplaced": [unplaced._asdict() for unplaced in found.plan.unplaced],
-    }
+def plan_document(found: FoundPlan, num_simulations: int | None = None) -> dict[str, Any]:
+    """A placement document with what the plan says beside it; of several searches, all simulations."""
+    windows = {"windows": windows_document(found.plan.windows)} if found.plan.windows else {}
+    return (
+        placement_document(found.plan.placement)
+        | windows
+        | {
+            "policy": found.plan.policy,
+            "attainment": found.plan.attainment,
+            "search_s": found.search_s,
+            "num_simulations": found.plan.num_simulations if num_simulations is None else num_simulations,
+            "upper_bound": found.plan.upper_bound,
+            "held_out_attainment": found.plan.held_out_attainment,
+            "unplaced": [unplaced._asdict() for unplaced in found.plan.unplaced],
+        }
+    )
 
 
 def print_plan(found: FoundPlan) -> None:
@@ -141,8 +137,16 @@ def print_plan(found: FoundPlan) -> None:
     made = found.plan
     print_table(
         f"Plan by {made.policy}",
-        ("predicted attainment", "no placement exceeds", "simulations", "search s"),
-        [(percent(made.attainment), percent(made.upper_bound), made.num_simulations, found.search_s)],
+        ("predicted", "held out", "upper bound", "simulations", "search s"),
+        [
+            (
+                percent(made.attainment),
+                percent(made.held_out_attainment),
+                percent(made.upper_bound),
+                made.num_simulations,
+                found.search_s,
+            )
+        ],
     )
     groups = (
         (index, group.config, " ".join(map(str, group.devices)), " ".join(group.models))

@@ -25,6 +25,12 @@ class PlannerClient(Connection):
         """Search a placement: progress, then the plan, then its application unless validate_only."""
         return responses(self._stub.Plan(request, timeout=timeout_s))
 
+    def explore(
+        self, request: planner_pb2.ExploreRequest, *, timeout_s: float | None = None
+    ) -> Iterator[planner_pb2.ExploreResponse]:
+        """Plan variations of a problem: the cells of a grid as they are done, or probes and a capacity."""
+        return responses(self._stub.Explore(request, timeout=timeout_s))
+
     def simulate(
         self, request: planner_pb2.SimulateRequest, *, timeout_s: float | None = None
     ) -> planner_pb2.SimulateResponse:

@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 from services.core.problem import Problem
 from services.planner.policies.filling import Filling
 from services.planner.policies.greedy import better_published, with_spare_replicas
-from services.planner.policies.programme import most_even
 from services.planner.policies.published import uniform_fleets
 from services.planner.policies.search import Evaluation, Fleet, Replicas, Search
 
@@ -113,6 +112,9 @@ def _most_requested(fleet: Fleet, shares: NDArray[np.float64], num_requests: NDA
 
 def balanced_replicas(fleet: Fleet, shares: NDArray[np.float64], start: Replicas) -> Replicas:
     """What the programme finds for the models of `start`, or `start` where that is no better."""
+    # scipy takes a second to import.
+    from services.planner.policies.programme import most_even
+
     least = smallest_share(shares, start)
     if not least:
         return start

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from services.core.kernel import Requests
 from services.core.problem import Problem, pose
 from services.core.synthesis import resampled
-from services.planner.policies.annealing.chain import begin_chain
+from services.planner.policies.annealing.chain import Leg, begin_chain, run_leg
 from services.planner.policies.annealing.cooling import Part, cool
 from services.planner.policies.annealing.ground import (
     Ground,
@@ -26,7 +26,6 @@ from services.planner.policies.greedy import fill_by_estimate, with_spare_replic
 from services.planner.policies.published import uniform_fleets
 from services.planner.policies.search import Evaluation, Search
 
-_NUM_RIVALS = 4
 # Where walks end, as shares of the budget, so that the last simulations are made within it.
 _WALK_SHARE = 0.97
 _PAIR_SHARES = (0.55, 0.7, 0.85, _WALK_SHARE)
@@ -64,8 +63,8 @@ def cooled_rivals(search: Search, ground: Ground, starts: Sequence[Evaluation]) 
     """Chains from the best starts at the end of their walk, best first. Long workloads are walked in
     samples first, and then whole, cooler."""
     rivals = [
-        begin_chain(ground, state_of(ground, groups_held(search, start)), search.seed + index)
-        for index, start in enumerate(starts[:_NUM_RIVALS])
+        begin_chain(ground, state_of(ground, groups_held(search, starts[index % len(starts)])), search.seed + index)
+        for index in range(search.num_chains)
     ]
     num_simulations = None if search.is_limited else default_steps(search.problem)
     share = _SAMPLE_REQUESTS / ground.num_requests
@@ -78,6 +77,15 @@ def cooled_rivals(search: Search, ground: Ground, starts: Sequence[Evaluation]) 
     slow = [begin_chain(ground, chain.best, search.seed + index) for index, chain in enumerate(part)]
     (part,) = cool(search, [slow], _WALK_SHARE, num_simulations, _PAIR_HEAT)
     return part
+
+
+def warm_up(problem: Problem) -> None:
+    """Compile the walk now, or read it from disk: its time is nobody's budget."""
+    search = Search(problem)
+    arrival_s, model, slo_s = problem.requests
+    first = Requests(arrival_s[:1], model[:1], slo_s[:1])
+    ground = make_ground(search, [first])
+    run_leg(Leg(begin_chain(ground, state_of(ground, ()), 0), 0, 1.0, 1.0))
 
 
 def planned_for(search: Search) -> list[Requests]:

@@ -8,13 +8,14 @@ from typing import NamedTuple
 
 import numpy as np
 
+from services.core import simulator
 from services.core.errors import InvalidArgument, NotPlaced
 from services.core.placement import Placement
-from services.core.problem import pose
+from services.core.problem import Problem, pose
 from services.core.profile import ParallelConfig
-from services.core.simulator import simulate_counts
 from services.core.synthesis import resampled
 from services.core.timeline import Window
+from services.planner.policies import improved
 from services.planner.policies.baselines import (
     plan_fixed,
     plan_round_robin,
@@ -25,7 +26,6 @@ from services.planner.policies.beam import fill_by_beam
 from services.planner.policies.clockwork import CLOCKWORK, DEFAULT_WINDOW_S, Replanned, plan_clockwork
 from services.planner.policies.filling import Filling
 from services.planner.policies.ilp import plan_ilp
-from services.planner.policies.improved import plan_improved
 from services.planner.policies.nodes import spread_shortfall
 from services.planner.policies.published import plan_published, plan_unbucketed
 from services.planner.policies.search import UNAVAILABLE_BYTES, Evaluation, Fleet, Replicas, Search
@@ -35,7 +35,7 @@ Policy = Callable[[Search], Evaluation]
 
 DEFAULT_POLICY = "alpaserve"
 POLICIES: dict[str, Policy] = {
-    "alpaserve": plan_improved,
+    "alpaserve": improved.plan_improved,
     "alpaserve-paper": plan_published,
     "alpaserve-paper-nobuckets": plan_unbucketed,
     "selective-replication": plan_selective_replication,
@@ -89,6 +89,13 @@ def find_policy(name: str, window_s: float = DEFAULT_WINDOW_S) -> Policy:
     return POLICIES[name]
 
 
+def warm_up(policy: str, problem: Problem) -> None:
+    """Compile what the policy runs, once per installation: its search shall not pay for that."""
+    simulator.warm_up(problem)
+    if policy == DEFAULT_POLICY:
+        improved.warm_up(problem)
+
+
 def make_plan(policy: str, search: Search, window_s: float = DEFAULT_WINDOW_S) -> Plan:
     """Run a policy. Pinned and spread models get the nodes they lack, and models without requests are
     added where there is room left.
@@ -123,7 +130,7 @@ def held_out_attainment(search: Search, fleet: Fleet, replicas: Replicas) -> flo
     if not len(fresh):
         return None
     posed = pose(problem.spec, problem.profiles, fresh)
-    counts = simulate_counts(posed, posed.layout(fleet.lanes, replicas), search.dispatch_rule)
+    counts = simulator.simulate_counts(posed, posed.layout(fleet.lanes, replicas), search.dispatch_rule)
     return int(counts.attained.sum()) / posed.num_requests
 
 

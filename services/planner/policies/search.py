@@ -25,6 +25,8 @@ UNAVAILABLE_BYTES = 1 << 50
 
 Replicas = NDArray[np.bool_]
 
+DEFAULT_CHAINS = 2
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Fleet:
@@ -116,7 +118,8 @@ class Search:
 
     `on_progress` hears of the best attainment and the number of simulations whenever one of them
     was the best so far. `num_resamples` workloads like the given one are planned for as well, by
-    policies that can, so that a plan does not fit the accidents of one.
+    policies that can, so that a plan does not fit the accidents of one. `num_chains` walks go side
+    by side where walks compete: their number is part of what makes a plan come out the same again.
     """
 
     def __init__(
@@ -128,6 +131,7 @@ class Search:
         on_progress: OnProgress = lambda attainment, num_simulations: None,
         pool: Pool = map,
         num_resamples: int = 0,
+        num_chains: int = DEFAULT_CHAINS,
     ) -> None:
         self.problem = problem
         self.dispatch = dispatch
@@ -136,6 +140,7 @@ class Search:
         self.dispatch_rule = Placement((), dispatch).dispatch_rule
         self.pool = pool
         self.num_resamples = num_resamples
+        self.num_chains = num_chains
         self._limits = (limits or Limits()).less_final(asks_for_nodes(problem.spec))
         self._on_progress = on_progress
         self._cap = 1.0
@@ -196,7 +201,15 @@ class Search:
     def within(self, problem: Problem) -> "Search":
         """A search of a part of the problem, with the same budget; its simulations count in both
         once they are noted."""
-        return Search(problem, self.dispatch, self.seed, self._limits, pool=self.pool, num_resamples=self.num_resamples)
+        return Search(
+            problem,
+            self.dispatch,
+            self.seed,
+            self._limits,
+            pool=self.pool,
+            num_resamples=self.num_resamples,
+            num_chains=self.num_chains,
+        )
 
     def fleet(self, partition: Partition) -> Fleet:
         """The tables of a partition's groups."""

@@ -70,6 +70,7 @@ class PlanRequest(_message.Message):
     VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
     WINDOW_FIELD_NUMBER: _builtins.int
     TARGET_FIELD_NUMBER: _builtins.int
+    NUM_RESAMPLES_FIELD_NUMBER: _builtins.int
     policy: _builtins.str
     """Empty means alpaserve."""
     seed: _builtins.int
@@ -83,6 +84,10 @@ class PlanRequest(_message.Message):
     target: _builtins.float
     """The plan on the fewest devices that attains this share, applied only if one does; 0 means all devices.
     Every number of devices tried has an equal share of time_budget or max_simulations.
+    """
+    num_resamples: _builtins.int
+    """Workloads like the given one that alpaserve plans for as well, so that a plan does not fit the
+    accidents of one; absent means 2 for live arrivals, else none.
     """
     @_builtins.property
     def models(self) -> _containers.RepeatedCompositeFieldContainer[_model_pb2.Model]:
@@ -123,12 +128,15 @@ class PlanRequest(_message.Message):
         validate_only: _builtins.bool = ...,
         window: _duration_pb2.Duration | None = ...,
         target: _builtins.float = ...,
+        num_resamples: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "profiles", b"profiles", "time_budget", b"time_budget", "window", b"window", "workload", b"workload"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_num_resamples", b"_num_resamples", "cluster", b"cluster", "num_resamples", b"num_resamples", "profiles", b"profiles", "time_budget", b"time_budget", "window", b"window", "workload", b"workload"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "dispatch", b"dispatch", "max_simulations", b"max_simulations", "models", b"models", "policy", b"policy", "profiles", b"profiles", "seed", b"seed", "target", b"target", "time_budget", b"time_budget", "validate_only", b"validate_only", "window", b"window", "workload", b"workload"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_num_resamples", b"_num_resamples", "cluster", b"cluster", "dispatch", b"dispatch", "max_simulations", b"max_simulations", "models", b"models", "num_resamples", b"num_resamples", "policy", b"policy", "profiles", b"profiles", "seed", b"seed", "target", b"target", "time_budget", b"time_budget", "validate_only", b"validate_only", "window", b"window", "workload", b"workload"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__num_resamples: _TypeAlias = _typing.Literal["num_resamples"]  # noqa: Y015
+    _WhichOneofArgType__num_resamples: _TypeAlias = _typing.Literal["_num_resamples", b"_num_resamples"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__num_resamples) -> _WhichOneofReturnType__num_resamples | None: ...
 
 Global___PlanRequest: _TypeAlias = PlanRequest  # noqa: Y015
 
@@ -263,6 +271,7 @@ class PlanFound(_message.Message):
     BASE_VERSION_FIELD_NUMBER: _builtins.int
     WINDOWS_FIELD_NUMBER: _builtins.int
     TARGET_FIELD_NUMBER: _builtins.int
+    HELD_OUT_ATTAINMENT_FIELD_NUMBER: _builtins.int
     attainment: _builtins.float
     """Predicted on the workload."""
     search_s: _builtins.float
@@ -271,6 +280,8 @@ class PlanFound(_message.Message):
     """No placement can attain more; absent if unknown."""
     base_version: _builtins.int
     """The version that runs: apply with it as expected_version."""
+    held_out_attainment: _builtins.float
+    """Of this plan on other traffic with the workload's statistics, which no search saw."""
     @_builtins.property
     def placement(self) -> _placement_pb2.Placement: ...
     @_builtins.property
@@ -303,13 +314,19 @@ class PlanFound(_message.Message):
         base_version: _builtins.int = ...,
         windows: _abc.Iterable[Global___Window] | None = ...,
         target: Global___TargetFound | None = ...,
+        held_out_attainment: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_upper_bound", b"_upper_bound", "diff", b"diff", "placement", b"placement", "target", b"target", "upper_bound", b"upper_bound"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_held_out_attainment", b"_held_out_attainment", "_upper_bound", b"_upper_bound", "diff", b"diff", "held_out_attainment", b"held_out_attainment", "placement", b"placement", "target", b"target", "upper_bound", b"upper_bound"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_upper_bound", b"_upper_bound", "attainment", b"attainment", "base_version", b"base_version", "diff", b"diff", "model_attainment", b"model_attainment", "num_simulations", b"num_simulations", "placement", b"placement", "search_s", b"search_s", "target", b"target", "unplaced", b"unplaced", "upper_bound", b"upper_bound", "windows", b"windows"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_held_out_attainment", b"_held_out_attainment", "_upper_bound", b"_upper_bound", "attainment", b"attainment", "base_version", b"base_version", "diff", b"diff", "held_out_attainment", b"held_out_attainment", "model_attainment", b"model_attainment", "num_simulations", b"num_simulations", "placement", b"placement", "search_s", b"search_s", "target", b"target", "unplaced", b"unplaced", "upper_bound", b"upper_bound", "windows", b"windows"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__held_out_attainment: _TypeAlias = _typing.Literal["held_out_attainment"]  # noqa: Y015
+    _WhichOneofArgType__held_out_attainment: _TypeAlias = _typing.Literal["_held_out_attainment", b"_held_out_attainment"]  # noqa: Y015
     _WhichOneofReturnType__upper_bound: _TypeAlias = _typing.Literal["upper_bound"]  # noqa: Y015
     _WhichOneofArgType__upper_bound: _TypeAlias = _typing.Literal["_upper_bound", b"_upper_bound"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__held_out_attainment) -> _WhichOneofReturnType__held_out_attainment | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__upper_bound) -> _WhichOneofReturnType__upper_bound | None: ...
 
 Global___PlanFound: _TypeAlias = PlanFound  # noqa: Y015

@@ -1,7 +1,8 @@
 """Chains cooled together, leg by leg, until the budget is spent: rivals on each part of a problem,
-of which the worse give up on the way; the parts have nothing to do with each other."""
+of which the worse go on from where the better are; the parts have nothing to do with each other."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from services.planner.policies.annealing.chain import Chain, Leg, run_leg
 from services.planner.policies.search import Search
@@ -12,8 +13,8 @@ _HOT_SHARE = 1e-3
 _COLD_REQUESTS = 0.2
 _FIRST_STEPS = 16
 _LEG_SHARE = 0.025
-# How far the walk has come when the worse half of the rivals gives up.
-_CUTS = (0.35,)
+# How far the walk has come when the worse half of the rivals gives up its own way.
+_CUTS = (0.4, 0.7)
 
 
 def cool(
@@ -101,15 +102,22 @@ class _Cooling:
         return min([self._num_steps, *(own // self._num_chains - 1 for own in known)])
 
     def _give_up(self, progress: float) -> None:
-        """Leave the better half of each part's rivals when a cut is reached."""
+        """Let the worse half of each part's rivals go on from the better half when a cut is reached."""
         while self._cuts_left and progress >= self._cuts_left[0]:
             self._cuts_left.pop(0)
-            self.parts = [part[: (len(part) + 1) // 2] for part in self.parts]
+            self.parts = [_with_better_half_twice(part) for part in self.parts]
 
     def _temperature(self, chain: Chain, progress: float) -> float:
         """In requests, falling by the same factor from leg to leg."""
         hot = max(_HOT_SHARE * self._heat * chain.ground.num_requests, 2 * _COLD_REQUESTS)
         return hot * float((_COLD_REQUESTS / hot) ** progress)
+
+
+def _with_better_half_twice(part: Part) -> Part:
+    """As many chains, best first; a copy draws its own numbers from then on."""
+    num_kept = (len(part) + 1) // 2
+    copies = [replace(chain, rng=chain.rng.spawn(1)[0]) for chain in part[: len(part) - num_kept]]
+    return part[:num_kept] + copies
 
 
 def _best_score(chain: Chain) -> float:

@@ -17,7 +17,7 @@ from services.planner.policies.annealing.terrain import State, Terrain, copy_int
 # Shares of the steps, cumulated: insert, move, swap, drop; regroup has the rest.
 _INSERT, _MOVE, _SWAP, _DROP = 0.55, 0.65, 0.82, 0.87
 # A change is given up when it would have to win back more than this share of what is missed later.
-_HOPE = 0.3
+_HOPE = 0.15
 # What a mean latency may cost among states that attain the same.
 MOST_TIE_LOSS = 0.3
 

@@ -1,0 +1,1 @@
+"""What prints our figures: run by hand, results committed in `results/` with date and machine."""
