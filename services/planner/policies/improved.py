@@ -23,7 +23,7 @@ from services.planner.policies.annealing.ground import (
 )
 from services.planner.policies.annealing.shards import Shard, cut
 from services.planner.policies.greedy import fill_by_estimate, with_spare_replicas
-from services.planner.policies.published import uniform_fleets
+from services.planner.policies.published import plan_published, uniform_fleets
 from services.planner.policies.search import Evaluation, Search
 
 # Where walks end, as shares of the budget, so that the last simulations are made within it.
@@ -35,6 +35,8 @@ _SAMPLE_REQUESTS = 12_000
 _LARGEST_SAMPLE = 0.5
 _SAMPLED_SHARE = 0.6
 _FEWEST_SIMULATIONS_PER_SHARD = 100
+# With fewer simulations a walk gets nowhere, and the published search is what there is time for.
+_FEWEST_WALKED = 80
 # Without limits: enough steps to settle every replica a few times, fewer for long workloads.
 _STEPS_PER_MODEL_AND_DEVICE = 100
 _MOST_STEPS = 12_000
@@ -44,8 +46,10 @@ _FEWEST_STEPS = 600
 
 def plan_improved(search: Search) -> Evaluation:
     """The best state that any chain met; never worse than the best start."""
-    shards = cut(search.problem)
     left = search.num_simulations_left()
+    if left is not None and left < _FEWEST_WALKED:
+        return plan_published(search)
+    shards = cut(search.problem)
     if len(shards) > 1 and (left is None or left >= _FEWEST_SIMULATIONS_PER_SHARD * len(shards)):
         return finished(search, walked_in_shards(search, shards))
     starts = starting_points(search)
@@ -143,7 +147,8 @@ def _outside(shards: Sequence[Shard], parts: Sequence[Part]) -> list[HeldGroup]:
 def starting_points(search: Search) -> list[Evaluation]:
     """Every uniform partition filled by estimate, best first; one at least."""
     starts: list[Evaluation] = []
-    for fleet in uniform_fleets(search):
+    # Large groups first: with little time they are the better guess.
+    for fleet in reversed(list(uniform_fleets(search))):
         if not starts or search.may_simulate(reserve=1):
             starts.append(fill_by_estimate(search, fleet))
     return sorted(starts, key=served_score, reverse=True)
