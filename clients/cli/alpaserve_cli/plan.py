@@ -84,6 +84,7 @@ def _print_best(
 ) -> bool:
     problem = read_problem(spec, profiles, workload)
     with progress_line() as line:
+        line.show("compiling what this installation has not compiled yet")
         found = plan_here(
             problem, options, lambda attainment, count: line.show(f"{percent(attainment)} after {count} simulations")
         )

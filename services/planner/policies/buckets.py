@@ -16,7 +16,7 @@ _MAX_ENUMERATED = 100_000
 
 def latency_buckets(problem: Problem) -> tuple[tuple[int, ...], ...]:
     """Models by index, shortest first: each joins the first bucket whose first is within 38 %."""
-    latency = [_model_latency_s(problem, m) for m in range(problem.num_models)]
+    latency = [model_latency_s(problem, m) for m in range(problem.num_models)]
     buckets: list[list[int]] = []
     for m in sorted(range(problem.num_models), key=lambda m: (latency[m], m)):
         for bucket in buckets:
@@ -52,12 +52,12 @@ def device_splits(problem: Problem, buckets: Sequence[Sequence[int]]) -> list[tu
 def work_shares(problem: Problem, buckets: Sequence[Sequence[int]]) -> list[float]:
     """Each bucket's share of the device seconds that the requests ask for."""
     num_requests = problem.workload.num_requests_of
-    work = [sum(int(num_requests[m]) * _model_latency_s(problem, m) for m in bucket) for bucket in buckets]
+    work = [sum(int(num_requests[m]) * model_latency_s(problem, m) for m in bucket) for bucket in buckets]
     total = sum(work)
     return [part / total if total else 1 / len(buckets) for part in work]
 
 
-def _model_latency_s(problem: Problem, model: int) -> float:
+def model_latency_s(problem: Problem, model: int) -> float:
     """On one device, as far as the profile knows; else the fastest config's."""
     profile = problem.profiles[problem.spec.models[model].profile]
     if profile.find(ParallelConfig(1, 1)) is not None or profile.reference_latency_s is not None:

@@ -22,7 +22,8 @@ from services.planner.policies.annealing.ground import (
     state_of,
 )
 from services.planner.policies.annealing.shards import Shard, cut
-from services.planner.policies.greedy import fill_by_estimate, with_spare_replicas
+from services.planner.policies.constructive import fill_by_value
+from services.planner.policies.greedy import with_spare_replicas
 from services.planner.policies.published import plan_published, uniform_fleets
 from services.planner.policies.search import Evaluation, Search
 
@@ -145,12 +146,12 @@ def _outside(shards: Sequence[Shard], parts: Sequence[Part]) -> list[HeldGroup]:
 
 
 def starting_points(search: Search) -> list[Evaluation]:
-    """Every uniform partition filled by estimate, best first; one at least."""
+    """Every uniform partition filled by value, best first; one at least."""
     starts: list[Evaluation] = []
     # Large groups first: with little time they are the better guess.
     for fleet in reversed(list(uniform_fleets(search))):
         if not starts or search.may_simulate(reserve=1):
-            starts.append(fill_by_estimate(search, fleet))
+            starts.append(fill_by_value(search, fleet))
     return sorted(starts, key=served_score, reverse=True)
 
 

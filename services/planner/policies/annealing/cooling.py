@@ -9,7 +9,7 @@ from services.planner.policies.search import Search
 
 Part = list[Chain]
 
-_HOT_SHARE = 1e-3
+_HOT_SHARE = 5e-4
 _COLD_REQUESTS = 0.2
 _FIRST_STEPS = 16
 _LEG_SHARE = 0.025
