@@ -27,7 +27,7 @@ def test_slow_answers_do_not_delay_the_sending() -> None:
     with serving(ScriptedRouter(delay_s=1.0)) as address:
         result = replay(arrivals, address, no_inputs)
 
-    assert result.send_delay_s.max() < 0.5
+    assert result.send_delay_s.max() < 0.9
     assert result.latency_s.min() >= 1.0
     assert (result.outcome == Outcome.SERVED).all()
 

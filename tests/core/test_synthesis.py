@@ -156,13 +156,17 @@ def test_rates_follow_counts_only_beyond_what_bursts_explain() -> None:
     assert variation[0].max() < 0.5 * variation[1].min()
 
 
-def test_ten_thousand_requests_are_drawn_within_a_search_s_patience() -> None:
+def test_resampling_costs_a_few_times_what_drawing_did() -> None:
     rates = power_law_rates(64.0, 64)
-    workload = gamma_workload({f"m{i}": rate for i, rate in enumerate(rates)}, 4.0, 156.0, seed=0)
-    took_s = []
+    rate_of = {f"m{i}": rate for i, rate in enumerate(rates)}
+    workload = gamma_workload(rate_of, 4.0, 156.0, seed=0)
+    drawing_s, resampling_s = [], []
     for seed in range(8):
         begun_s = time.perf_counter()
+        gamma_workload(rate_of, 4.0, 156.0, seed)
+        drawn_s = time.perf_counter()
         resampled(workload, seed)
-        took_s.append(time.perf_counter() - begun_s)
+        drawing_s.append(drawn_s - begun_s)
+        resampling_s.append(time.perf_counter() - drawn_s)
 
-    assert min(took_s) < 0.05
+    assert min(resampling_s) < 30 * min(drawing_s)
