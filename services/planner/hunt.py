@@ -11,7 +11,7 @@ from services.core.problem import Problem
 from services.core.timeline import Timeline, Window, report_timeline, simulate_timeline
 from services.planner.messages import target_message
 from services.planner.policies.bound import attainment_bound, pooled_bound
-from services.planner.policies.plan import Plan
+from services.planner.policies.plan import Plan, with_held_out
 from services.planner.policies.questions import FewestDevices, Target, bound_for, fewest_devices
 from services.planner.policies.variations import is_over
 from services.planner.searching import Searching, aside
@@ -74,6 +74,10 @@ class Hunt:
         if bound_for(self._searching.policy) is not attainment_bound:
             return None
         return pooled_bound(self._problem)
+
+    def plan_with_held_out(self) -> Plan:
+        """The plan with what it attains on traffic that no search saw."""
+        return with_held_out(self.plan, self._problem, self._searching.seed)
 
     def model_attainment(self) -> dict[str, float]:
         """The plan's attainment of each model that has requests."""

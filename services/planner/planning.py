@@ -126,8 +126,8 @@ def check_scope(request: planner_pb2.PlanRequest, is_applied: bool) -> None:
 
 
 def found_message(hunt: Hunt, placement: Placement) -> planner_pb2.PlanFound:
-    """A plan, its placement on the devices it is meant for."""
-    plan = hunt.plan
+    """A plan, its placement on the devices it is meant for; simulates, so it takes a moment."""
+    plan = hunt.plan_with_held_out()
     message = planner_pb2.PlanFound(
         placement=placement_message(placement, plan.policy),
         attainment=plan.attainment,

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from alpaserve_cli.search_options import PlanOptions
 from services.core.problem import Problem
 from services.planner.policies.bound import attainment_bound, pooled_bound
-from services.planner.policies.plan import Plan, make_plan, warm_up
+from services.planner.policies.plan import Plan, make_plan, warm_up, with_held_out
 from services.planner.policies.questions import bound_for
 from services.planner.policies.search import DEFAULT_CHAINS, Limits, OnProgress, Pool, Search
 from services.planner.policies.variations import MakePlan
@@ -81,7 +81,7 @@ def plan_here(problem: Problem, options: PlanOptions, on_progress: OnProgress) -
     known = in_time(bound, left_s)
     if known is None and bound_for(options.policy) is attainment_bound:
         known = pooled_bound(problem)
-    return FoundPlan(replace(plan, upper_bound=known), search_s)
+    return FoundPlan(with_held_out(replace(plan, upper_bound=known), problem, options.seed), search_s)
 
 
 def maker(options: PlanOptions, on_progress: OnProgress, pool: Pool) -> MakePlan:

@@ -54,7 +54,7 @@ SloOption = Annotated[
     typer.Option("--slo", help="SLOs as multiples of the single-device latency; by default as they are."),
 ]
 CsvOption = Annotated[Path | None, typer.Option("--csv", help="Write a row per cell.")]
-PngOption = Annotated[Path | None, typer.Option("--png", help="Draw the grid; needs alpaserve[plots].")]
+PngOption = Annotated[Path | None, typer.Option("--png", help="Draw the grid; needs the extra `plots`.")]
 
 
 def what_if(

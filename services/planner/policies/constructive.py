@@ -4,7 +4,7 @@ import numpy as np
 
 from services.planner.policies.buckets import model_latency_s
 from services.planner.policies.filling import Filling
-from services.planner.policies.greedy import with_spare_replicas
+from services.planner.policies.greedy import idle_models, with_spare_replicas
 from services.planner.policies.search import Evaluation, Fleet, Search
 
 
@@ -21,4 +21,4 @@ def fill_by_value(search: Search, fleet: Fleet) -> Evaluation:
             group = int(np.argmin(np.where(filling.addable[model], work_s, np.inf)))
             filling.add(model, group)
             work_s[group] += num_requests[model] * model_latency_s(problem, model)
-    return search.simulate(fleet, with_spare_replicas(fleet, filling.replicas, num_requests))
+    return search.simulate(fleet, with_spare_replicas(fleet, filling.replicas, num_requests, idle_models(problem)))

@@ -4,6 +4,8 @@ The model with the most unserved requests goes to the group with the fewest, unt
 (AlpaServe, section 4.2, the fast form of algorithm 1).
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -36,7 +38,8 @@ def fill_greedily(search: Search, fleet: Fleet, problem: Problem | None = None) 
             group_requests = group_requests.copy()
             group_requests[group] += unserved[model]
             unserved[model] = 0
-    filled = with_spare_replicas(fleet, filling.replicas, num_requests)
+    idle = idle_models(posed) if posed is search.problem else []
+    filled = with_spare_replicas(fleet, filling.replicas, num_requests, idle)
     if last is None or ((filled != filling.replicas).any() and search.may_simulate()):
         last = search.simulate(fleet, filled, posed)
     return better_published(best, last)
@@ -61,10 +64,22 @@ def next_replica(
     return model, int(groups[np.argmin(group_requests[groups])])
 
 
-def with_spare_replicas(fleet: Fleet, replicas: Replicas, num_requests: NDArray[np.int64]) -> Replicas:
-    """Further replicas until nothing fits, the model with the most requests per replica first, on
-    the group with the most room: traffic to come is not the traffic that was planned for."""
+def idle_models(problem: Problem) -> list[int]:
+    """Models that the workload never asks for."""
+    idle: list[int] = np.flatnonzero(problem.workload.num_requests_of == 0).tolist()
+    return idle
+
+
+def with_spare_replicas(
+    fleet: Fleet, replicas: Replicas, num_requests: NDArray[np.int64], idle: Sequence[int] = ()
+) -> Replicas:
+    """One replica of each of the `idle` models, then further ones until nothing fits, the model with
+    the most requests per replica first, on the group with the most room: traffic to come is not
+    the traffic that was planned for."""
     filling = Filling(fleet, replicas)
+    for model in idle:
+        if not replicas[model].any():
+            filling.add_where_roomiest(model)
     num_hosts = replicas.sum(axis=1)
     while (wanting := filling.addable.any(axis=1) & (num_requests > 0)).any():
         model = int(np.argmax(np.where(wanting, num_requests / np.maximum(num_hosts, 1), -1.0)))

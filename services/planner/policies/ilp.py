@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from services.core.problem import Problem
 from services.planner.policies.filling import Filling
-from services.planner.policies.greedy import better_published, with_spare_replicas
+from services.planner.policies.greedy import better_published, idle_models, with_spare_replicas
 from services.planner.policies.published import uniform_fleets
 from services.planner.policies.search import Evaluation, Fleet, Replicas, Search
 
@@ -42,7 +42,10 @@ def plan_ilp(search: Search) -> Evaluation:
 
 
 def _filled(search: Search, fleet: Fleet, replicas: Replicas) -> Evaluation:
-    return search.simulate(fleet, with_spare_replicas(fleet, replicas, search.problem.workload.num_requests_of))
+    return search.simulate(
+        fleet,
+        with_spare_replicas(fleet, replicas, search.problem.workload.num_requests_of, idle_models(search.problem)),
+    )
 
 
 def load_shares(problem: Problem, fleet: Fleet) -> NDArray[np.float64]:

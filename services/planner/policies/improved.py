@@ -5,6 +5,7 @@ groups as well. A large problem is walked shard by shard, then by pairs of shard
 """
 
 from collections.abc import Sequence
+from functools import partial
 
 from services.core.kernel import Requests
 from services.core.problem import Problem, pose
@@ -20,10 +21,14 @@ from services.planner.policies.annealing.ground import (
     make_ground,
     sampled,
     state_of,
+    useful_configs,
 )
 from services.planner.policies.annealing.shards import Shard, cut
+from services.planner.policies.annealing.walk import score
 from services.planner.policies.constructive import fill_by_value
-from services.planner.policies.greedy import with_spare_replicas
+from services.planner.policies.greedy import idle_models, with_spare_replicas
+from services.planner.policies.nodes import spread_shortfall
+from services.planner.policies.partition import uniform_partition
 from services.planner.policies.published import plan_published, uniform_fleets
 from services.planner.policies.search import Evaluation, Search
 
@@ -36,8 +41,12 @@ _SAMPLE_REQUESTS = 12_000
 _LARGEST_SAMPLE = 0.5
 _SAMPLED_SHARE = 0.6
 _FEWEST_SIMULATIONS_PER_SHARD = 100
-# With fewer simulations a walk gets nowhere, and the published search is what there is time for.
-_FEWEST_WALKED = 80
+# The published search goes first, and is soon done where a problem is small. Of few simulations it
+# has so many, because a walk gets nowhere with them: a small problem it may solve to the end.
+_PUBLISHED_SHARE = 0.2
+_ALWAYS_PUBLISHED, _ALWAYS_PUBLISHED_IF_SMALL = 80, 400
+_SMALL_SIZE = 1_000
+_MOST_PUBLISHED_REQUESTS = 50_000_000
 # Without limits: enough steps to settle every replica a few times, fewer for long workloads.
 _STEPS_PER_MODEL_AND_DEVICE = 100
 _MOST_STEPS = 12_000
@@ -46,14 +55,13 @@ _FEWEST_STEPS = 600
 
 
 def plan_improved(search: Search) -> Evaluation:
-    """The best state that any chain met; never worse than the best start."""
-    left = search.num_simulations_left()
-    if left is not None and left < _FEWEST_WALKED:
-        return plan_published(search)
+    """The best state that any chain met; never worse than the best start, nor than the published
+    search in its share of the budget: all of it, where it is tiny."""
     shards = cut(search.problem)
+    left = search.num_simulations_left()
     if len(shards) > 1 and (left is None or left >= _FEWEST_SIMULATIONS_PER_SHARD * len(shards)):
         return finished(search, walked_in_shards(search, shards))
-    starts = starting_points(search)
+    starts = starts_and_published(search)
     ground = make_ground(search, planned_for(search))
     if not len(ground.configs):
         return starts[0]
@@ -61,7 +69,36 @@ def plan_improved(search: Search) -> Evaluation:
     if not rivals[0].num_simulations:
         return starts[0]
     found = finished(search, groups_of(ground, rivals[0].best))
-    return found if search.num_resamples else better(starts[0], found)
+    return found if search.num_resamples else better(search, starts[0], found)
+
+
+def starts_and_published(search: Search) -> list[Evaluation]:
+    """What the published search finds in its share of the budget and the starting points, best first.
+
+    Without limits it is left out of problems that would take it long.
+    """
+    found = []
+    if search.is_limited or num_published_requests(search.problem) <= _MOST_PUBLISHED_REQUESTS:
+        with search.capped(published_share(search)):
+            found.append(plan_published(search))
+    if not found or search.may_simulate():
+        found += starting_points(search)
+    return sorted(found, key=partial(served_score, search), reverse=True)
+
+
+def published_share(search: Search) -> float:
+    """The published search's share of the budget: all of it, where few simulations are allowed."""
+    most = search.num_simulations_left()
+    if most is None:
+        return _PUBLISHED_SHARE
+    size = search.problem.num_models * search.problem.spec.cluster.num_devices
+    always = _ALWAYS_PUBLISHED if size >= _SMALL_SIZE else _ALWAYS_PUBLISHED_IF_SMALL
+    return max(_PUBLISHED_SHARE, min(always / max(most, 1), 1.0))
+
+
+def num_published_requests(problem: Problem) -> int:
+    """About how many requests the published search simulates: a run for every replica it tries."""
+    return problem.num_requests * problem.num_models * problem.spec.cluster.num_devices
 
 
 def cooled_rivals(search: Search, ground: Ground, starts: Sequence[Evaluation]) -> Part:
@@ -121,7 +158,7 @@ def _paired(search: Search, shards: Sequence[Shard], parts: Sequence[Part]) -> t
     groups may need several nodes in a row."""
     order = sorted(range(len(shards)), key=lambda i: (parts[i][0].attained - parts[i][0].ground.num_requests, i))
     pairs = list(zip(order[: len(order) // 2], reversed(order), strict=False))
-    if any(part[0].ground.terrain.has_wide_config for part in parts):
+    if any(part[0].ground.terrain.most_span > 1 for part in parts):
         pairs = [(i, i + 1) for i in range(0, len(shards) - 1, 2)]
     alone = set(range(len(shards))) - {i for pair in pairs for i in pair}
     new_shards = [shards[i] for i in alone]
@@ -147,12 +184,15 @@ def _outside(shards: Sequence[Shard], parts: Sequence[Part]) -> list[HeldGroup]:
 
 def starting_points(search: Search) -> list[Evaluation]:
     """Every uniform partition filled by value, best first; one at least."""
+    cluster = search.problem.spec.cluster
     starts: list[Evaluation] = []
     # Large groups first: with little time they are the better guess.
-    for fleet in reversed(list(uniform_fleets(search))):
+    for config in sorted(useful_configs(search), key=lambda own: own.num_devices, reverse=True):
         if not starts or search.may_simulate(reserve=1):
-            starts.append(fill_by_value(search, fleet))
-    return sorted(starts, key=served_score, reverse=True)
+            starts.append(fill_by_value(search, search.fleet(uniform_partition(cluster, config, search.is_useful))))
+    if not starts:
+        starts.append(fill_by_value(search, next(iter(uniform_fleets(search)))))
+    return sorted(starts, key=partial(served_score, search), reverse=True)
 
 
 def groups_held(search: Search, state: Evaluation) -> list[HeldGroup]:
@@ -161,27 +201,29 @@ def groups_held(search: Search, state: Evaluation) -> list[HeldGroup]:
 
 def finished(search: Search, groups: Sequence[HeldGroup]) -> Evaluation:
     """The groups, simulated; memory that nobody needs here is filled at last."""
-    partition, replicas = fleet_of(search.problem.spec.cluster, search.problem.num_models, groups)
+    problem = search.problem
+    partition, replicas = fleet_of(problem.spec.cluster, problem.num_models, groups)
     fleet = search.fleet(partition)
     found = search.simulate(fleet, replicas)
-    filled = with_spare_replicas(fleet, replicas, search.problem.workload.num_requests_of)
+    filled = with_spare_replicas(fleet, replicas, problem.workload.num_requests_of, idle_models(problem))
     if (filled != replicas).any() and search.may_simulate():
-        found = better(found, search.simulate(fleet, filled))
+        found = better(search, found, search.simulate(fleet, filled))
     return found
 
 
-def served_score(state: Evaluation) -> float:
-    """Attained requests; fractions of one decide ties: models placed, then latency, then replicas."""
+def served_score(search: Search, state: Evaluation) -> float:
+    """What the walk's `score_of` says of a state."""
+    spec = search.problem.spec
     num_models, num_groups = len(state.replicas), state.fleet.num_groups
-    placed = int(state.replicas.any(axis=1).sum()) / num_models
-    filled = int(state.replicas.sum()) / max(num_models * num_groups, 1)
-    latency = state.mean_latency_s / (1 + state.mean_latency_s)
-    return state.num_attained + 0.5 * placed - 0.3 * latency + 0.1 * filled
+    placed, filled = int(state.replicas.any(axis=1).sum()), int(state.replicas.sum())
+    lacks = int(spread_shortfall(spec, state.fleet.partition, state.replicas).sum())
+    requests = state.num_attained, state.num_requests, state.mean_latency_s
+    return score(*requests, placed, filled, num_models, num_groups, lacks)
 
 
-def better(first: Evaluation, second: Evaluation) -> Evaluation:
+def better(search: Search, first: Evaluation, second: Evaluation) -> Evaluation:
     """The one that attains more; the first of equals."""
-    return second if served_score(second) > served_score(first) else first
+    return second if served_score(search, second) > served_score(search, first) else first
 
 
 def default_steps(problem: Problem) -> int:

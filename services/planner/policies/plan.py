@@ -48,6 +48,7 @@ POLICY_NAMES = (*POLICIES, CLOCKWORK, "alpaserve-paper-beam<width>", "fixed-<int
 
 # Far from the seeds of the workloads that a search resamples to plan for.
 _HELD_OUT_SEED = 1 << 40
+_MOST_HELD_OUT = 100_000
 
 
 class Unplaced(NamedTuple):
@@ -60,8 +61,8 @@ class Unplaced(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What a policy decided. `attainment` is predicted on the problem's workload, `held_out_attainment`
-    on one like it that no policy saw; `upper_bound`, what no placement can exceed on the problem's,
-    is for callers to fill in. Where `windows` follow each other, `placement`
+    on one like it that no policy saw, and `upper_bound`, what no placement can exceed on the
+    problem's, are for callers to fill in. Where `windows` follow each other, `placement`
     is the first one's, and `attainment` that of all of them, switching for free."""
 
     placement: Placement
@@ -119,19 +120,21 @@ def make_plan(policy: str, search: Search, window_s: float = DEFAULT_WINDOW_S) -
         upper_bound=None,
         unplaced=tuple(left for left in left_out(search, found.fleet, replicas) if left.model not in later),
         windows=windows,
-        held_out_attainment=None if windows else held_out_attainment(search, found.fleet, replicas),
     )
 
 
-def held_out_attainment(search: Search, fleet: Fleet, replicas: Replicas) -> float | None:
-    """What the plan attains on fresh traffic with the workload's statistics; None if there was none."""
-    problem = search.problem
-    fresh = resampled(problem.workload, _HELD_OUT_SEED + search.seed)
-    if not len(fresh):
-        return None
+def with_held_out(plan: Plan, problem: Problem, seed: int) -> Plan:
+    """The plan, told what it attains on fresh traffic with the workload's statistics; nothing is told
+    of plans that follow each other, or without any fresh request. Long workloads count by their beginning."""
+    workload = problem.workload
+    if len(workload) > _MOST_HELD_OUT:
+        workload = workload.between(0.0, float(workload.arrival_s[_MOST_HELD_OUT]))
+    fresh = resampled(workload, _HELD_OUT_SEED + seed)
+    if plan.windows or not len(fresh):
+        return plan
     posed = pose(problem.spec, problem.profiles, fresh)
-    counts = simulator.simulate_counts(posed, posed.layout(fleet.lanes, replicas), search.dispatch_rule)
-    return int(counts.attained.sum()) / posed.num_requests
+    counts = simulator.simulate_counts(posed, posed.placement_layout(plan.placement), plan.placement.dispatch_rule)
+    return replace(plan, held_out_attainment=int(counts.attained.sum()) / posed.num_requests)
 
 
 def following(first: Placement, found: Evaluation) -> tuple[Window, ...]:

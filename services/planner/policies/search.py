@@ -141,7 +141,8 @@ class Search:
         self.pool = pool
         self.num_resamples = num_resamples
         self.num_chains = num_chains
-        self._limits = (limits or Limits()).less_final(asks_for_nodes(problem.spec))
+        self._given = limits or Limits()
+        self._limits = self._given.less_final(asks_for_nodes(problem.spec))
         self._on_progress = on_progress
         self._cap = 1.0
         self._best_attainment = -1.0
@@ -205,7 +206,7 @@ class Search:
             problem,
             self.dispatch,
             self.seed,
-            self._limits,
+            self._given,
             pool=self.pool,
             num_resamples=self.num_resamples,
             num_chains=self.num_chains,

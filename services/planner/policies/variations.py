@@ -175,16 +175,16 @@ def explore(
 
 
 def _solved(grid: _Grid, item: _Item) -> _Item:
-    problem = varied(grid.problem, item.scenario, grid.seed)
-    if item.policy is None:
-        return item if is_over(grid.limits) else replace(item, upper_bound=attainment_bound(problem))
     num_plans = len(grid.axes.scenarios) * len(grid.axes.policies)
     try:
+        problem = varied(grid.problem, item.scenario, grid.seed)
+        if item.policy is None:
+            return item if is_over(grid.limits) else replace(item, upper_bound=attainment_bound(problem))
         plan = grid.make(item.policy, problem, share_of(grid.limits, num_plans, grid.num_at_once))
     except NotPlaced:
         return item
     except InvalidArgument:
-        # A fixed config may be too wide for some of the clusters, but not for all.
+        # A fixed config may be too wide, or a pin out of reach, on some of the clusters, but not on all.
         if item.scenario.num_devices == max(grid.axes.num_devices):
             raise
         return item

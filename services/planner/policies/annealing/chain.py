@@ -36,10 +36,12 @@ _CALLED = (
     recut.closed_region,
     recut.clear_group,
     recut.clear_nodes,
+    recut.draw_group,
     recut.clear_some,
-    recut.node_devices,
     recut.used_devices,
     recut.draw_config,
+    recut.draw_wide,
+    recut.fill_node,
     recut.fill_nodes,
     recut.place_roomiest,
     recut.resettle,
@@ -47,6 +49,7 @@ _CALLED = (
     walk.lay_out,
     walk.reset_clocks,
     walk.run,
+    walk.score,
     walk.score_of,
     walk.keep,
     walk.step,
@@ -87,7 +90,8 @@ class Leg:
 
 
 def run_leg(leg: Leg) -> Chain:
-    """The chain at the end of the leg; the one that it begins with stays. Releases the GIL."""
+    """The chain at the end of the leg; of the one that it begins with only the generator goes on.
+    Releases the GIL."""
     chain, ground = leg.chain, leg.chain.ground
     num_models = len(ground.terrain.profile_row)
     current, proposed, best = (empty_state(ground.most_groups, num_models) for _ in range(3))

@@ -11,7 +11,7 @@ Part = list[Chain]
 
 _HOT_SHARE = 5e-4
 _COLD_REQUESTS = 0.2
-_FIRST_STEPS = 16
+_FIRST_STEPS = 1
 _LEG_SHARE = 0.025
 # How far the walk has come when the worse half of the rivals gives up its own way.
 _CUTS = (0.4, 0.7)

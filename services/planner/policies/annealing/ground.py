@@ -205,7 +205,7 @@ def _terrain(search: Search, configs: Sequence[ParallelConfig], num_requests: ND
         num_requests=num_requests,
         memory_bytes=cluster.memory_bytes,
         request_overhead_s=float(problem.profiles.request_overhead_s),
-        has_wide_config=bool((span > 1).any()),
+        most_span=int(span.max(initial=1)),
     )
 
 

@@ -14,7 +14,8 @@ from services.planner.policies.annealing.terrain import (
     remove,
 )
 
-_WIDE_SHARE = 0.1
+# How often several nodes are recut at once, where some config needs that.
+_WIDE_SHARE = 0.3
 _ALONE_SHARE = 0.4
 _WHOLE_NODE_SHARE = 0.2
 
@@ -26,24 +27,25 @@ def regroup(
     moved: NDArray[np.int64],
     rng: np.random.Generator,
 ) -> None:
-    """Recut a random group, alone or with others of its nodes; its models settle on what follows.
-
-    `moved` (num_models,) is overwritten.
+    """Recut a random node, or some of its groups, or several nodes in a row; what stood there settles
+    on what follows. Nodes without groups get some as well. `moved` (num_models,) is overwritten.
     """
     moved[:] = 0
-    group = draw_below(rng, state.num_groups[0])
-    node = state.node[group]
-    num_nodes = terrain.span[state.config[group], node]
-    if terrain.has_wide_config and rng.random() < _WIDE_SHARE:
-        num_nodes = min(1 + draw_below(rng, len(terrain.node_size)), len(terrain.node_size) - node)
+    num_all = len(terrain.node_size)
+    node, num_nodes = draw_below(rng, num_all), 1
+    if terrain.most_span > 1 and rng.random() < _WIDE_SHARE:
+        num_nodes = 1 + draw_below(rng, 2 * terrain.most_span)
+        node = max(node - draw_below(rng, num_nodes), 0)
+        num_nodes = min(num_nodes, num_all - node)
+    node, num_nodes = closed_region(terrain, state, node, num_nodes)
     if num_nodes > 1:
-        node, num_nodes = closed_region(terrain, state, node, num_nodes)
         clear_nodes(terrain, state, node, num_nodes, moved)
     else:
-        clear_some(terrain, state, group, moved, rng)
+        clear_some(terrain, state, node, moved, rng)
     first_new = state.num_groups[0]
     fill_nodes(terrain, state, node, num_nodes, rng)
-    resettle(terrain, state, first_new, unserved, moved, rng)
+    if state.num_groups[0] > first_new:
+        resettle(terrain, state, first_new, unserved, moved, rng)
 
 
 def closed_region(terrain: Terrain, state: State, node: int, num_nodes: int) -> tuple[int, int]:
@@ -80,48 +82,63 @@ def clear_nodes(terrain: Terrain, state: State, node: int, num_nodes: int, moved
             g += 1
 
 
-def clear_some(terrain: Terrain, state: State, group: int, moved: NDArray[np.int64], rng: np.random.Generator) -> None:
-    """Close a group; often others of its node as well, now and then all."""
-    node = state.node[group]
-    clear_group(terrain, state, group, moved)
+def clear_some(terrain: Terrain, state: State, node: int, moved: NDArray[np.int64], rng: np.random.Generator) -> None:
+    """Close a group of the node, often two, now and then all."""
     share = rng.random()
-    if share < _ALONE_SHARE:
+    if share > 1 - _WHOLE_NODE_SHARE:
+        clear_nodes(terrain, state, node, 1, moved)
         return
-    is_whole = share > 1 - _WHOLE_NODE_SHARE
-    g = 0
-    while g < state.num_groups[0]:
-        if state.node[g] == node and (is_whole or rng.random() < 0.5):
-            clear_group(terrain, state, g, moved)
-            if not is_whole:
-                return
-        else:
-            g += 1
+    for _ in range(1 if share < _ALONE_SHARE else 2):
+        group = draw_group(state, node, rng)
+        if group >= 0:
+            clear_group(terrain, state, group, moved)
+
+
+def draw_group(state: State, node: int, rng: np.random.Generator) -> int:
+    """A group of the node, all alike; -1 if there is none."""
+    chosen, count = -1, 0
+    for g in range(state.num_groups[0]):
+        if state.node[g] == node:
+            count += 1
+            if rng.random() * count < 1:
+                chosen = g
+    return chosen
 
 
 def fill_nodes(terrain: Terrain, state: State, node: int, num_nodes: int, rng: np.random.Generator) -> None:
-    """Form new groups on the free devices of these nodes: equal ones of a random config as far as
-    they fit, then smaller ones."""
-    if num_nodes > 1:
-        config = draw_config(terrain, node_devices(terrain, node, num_nodes), rng)
-        if config >= 0 and terrain.span[config, node] == num_nodes:
-            open_group(state, config, node)
+    """Form new groups on the free devices of these nodes: here and there one over several nodes,
+    else on each node equal ones of a random config as far as they fit, then smaller ones."""
+    n = node
+    while n < node + num_nodes:
+        wide = draw_wide(terrain, n, node + num_nodes - n, rng) if num_nodes > 1 else -1
+        if wide >= 0 and rng.random() < 0.5:
+            open_group(state, wide, n)
+            n += terrain.span[wide, n]
+            continue
+        fill_node(terrain, state, n, rng)
+        n += 1
+
+
+def fill_node(terrain: Terrain, state: State, node: int, rng: np.random.Generator) -> None:
+    free = terrain.node_size[node] - used_devices(terrain, state, node)
+    while free > 0:
+        config = draw_config(terrain, free, rng)
+        if config < 0:
             return
-    for n in range(node, node + num_nodes):
-        free = terrain.node_size[n] - used_devices(terrain, state, n)
-        while free > 0:
-            config = draw_config(terrain, free, rng)
-            if config < 0:
-                break
-            while terrain.size[config] <= free:
-                open_group(state, config, n)
-                free -= terrain.size[config]
+        while terrain.size[config] <= free:
+            open_group(state, config, node)
+            free -= terrain.size[config]
 
 
-def node_devices(terrain: Terrain, node: int, num_nodes: int) -> int:
-    total = 0
-    for n in range(node, node + num_nodes):
-        total += terrain.node_size[n]
-    return total
+def draw_wide(terrain: Terrain, node: int, num_nodes: int, rng: np.random.Generator) -> int:
+    """A config that stands on several, at most so many, nodes from this one on; -1 if there is none."""
+    chosen, count = -1, 0
+    for config in range(len(terrain.size)):
+        if 1 < terrain.span[config, node] <= num_nodes:
+            count += 1
+            if rng.random() * count < 1:
+                chosen = config
+    return chosen
 
 
 def used_devices(terrain: Terrain, state: State, node: int) -> int:

@@ -19,7 +19,7 @@ class Terrain(NamedTuple):
     (num_nodes,) in devices; `span` (num_configs, num_nodes), how many nodes a group of the config
     on this first node stands on, 0 if there are not as many; `fits` (num_configs, num_nodes,
     num_models), whether such a group could hold the model if it were empty; `min_nodes` and
-    `num_requests` (num_models,).
+    `num_requests` (num_models,); `most_span`, the largest of `span`.
     """
 
     weight_bytes: NDArray[np.int64]
@@ -34,7 +34,7 @@ class Terrain(NamedTuple):
     num_requests: NDArray[np.int64]
     memory_bytes: int
     request_overhead_s: float
-    has_wide_config: bool
+    most_span: int
 
 
 class State(NamedTuple):

@@ -118,19 +118,34 @@ def run(
     return True
 
 
-def score_of(terrain: Terrain, state: State, requests: Requests, bench: Bench) -> float:
+def score(
+    attained: int,
+    num_requests: int,
+    mean_latency_s: float,
+    placed: int,
+    filled: int,
+    num_models: int,
+    num_groups: int,
+    lacking_nodes: int,
+) -> float:
     """Attained requests; fractions of one decide ties: models placed, then latency, then replicas.
     Each node that a spread model lacks costs a hundredth of all requests."""
-    num_requests = len(requests.arrival_s)
+    ties = 0.5 * placed / num_models - MOST_TIE_LOSS * mean_latency_s / (1 + mean_latency_s)
+    ties += 0.1 * filled / (num_models * max(num_groups, 1))
+    return float(attained + ties - 0.01 * num_requests * lacking_nodes)
+
+
+def score_of(terrain: Terrain, state: State, requests: Requests, bench: Bench) -> float:
+    """The score of the state that was simulated last."""
+    num_requests, num_models = len(requests.arrival_s), len(state.num_hosts)
     attained, placed, filled = 0, 0, 0
-    for model in range(len(state.num_hosts)):
+    for model in range(num_models):
         attained += bench.tally.attained[model]
         placed += 1 if state.num_hosts[model] > 0 else 0
         filled += state.num_hosts[model]
     mean_s = bench.tally.latency_s[0] / num_requests
-    ties = 0.5 * placed / len(state.num_hosts) - MOST_TIE_LOSS * mean_s / (1 + mean_s)
-    ties += 0.1 * filled / (len(state.num_hosts) * max(state.num_groups[0], 1))
-    return float(attained + ties - 0.01 * num_requests * shortfall(terrain, state))
+    lacking = shortfall(terrain, state)
+    return score(attained, num_requests, mean_s, placed, filled, num_models, state.num_groups[0], lacking)
 
 
 def keep(terrain: Terrain, bench: Bench) -> None:
@@ -144,6 +159,8 @@ def keep(terrain: Terrain, bench: Bench) -> None:
 def step(terrain: Terrain, state: State, bench: Bench, rng: np.random.Generator) -> bool:
     """One random change in place; whether there was one."""
     kind = rng.random()
+    if state.num_groups[0] == 0:
+        kind = 1.0
     if kind < _INSERT:
         return insert(terrain, state, bench.unserved, bench.kept_attained, rng)
     if kind < _MOVE:
