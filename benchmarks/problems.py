@@ -65,10 +65,11 @@ def problem(
     num_requests: int = 10_000,
     cv: float = 4.0,
     exponent: float = -0.5,
+    seed: int = 0,
 ) -> Problem:
     """About so many requests of every model's own Gamma process."""
     spec = spec_of(profile_of, num_devices, slo_scale)
-    return pose(spec, V100, gamma_traffic(spec, rate_per_s, num_requests / rate_per_s, cv, exponent))
+    return pose(spec, V100, gamma_traffic(spec, rate_per_s, num_requests / rate_per_s, cv, exponent, seed))
 
 
 def published_size(size: int) -> Problem:
@@ -76,9 +77,10 @@ def published_size(size: int) -> Problem:
     return problem(in_turn(FROM_THE_LARGEST, size), size, 2.0 * size)
 
 
-def synthetic_s3(num_devices: int, rate_per_s: float = 64.0, cv: float = 4.0) -> Problem:
+def synthetic_s3(num_devices: int, rate_per_s: float = 64.0, cv: float = 4.0, seed: int = 0) -> Problem:
     """The ablation: ten sets of the six models, 200 seconds."""
-    return problem(in_turn(SET, 60), num_devices, rate_per_s, num_requests=round(200 * rate_per_s), cv=cv)
+    num_requests = round(200 * rate_per_s)
+    return problem(in_turn(SET, 60), num_devices, rate_per_s, num_requests=num_requests, cv=cv, seed=seed)
 
 
 def tight_memory(rate_per_s: float, memory_bytes: int = 13_000_000_000, *, is_dealt: bool) -> Problem:
