@@ -15,7 +15,7 @@ from services.core.simulator import warm_up
 _POLICIES = ("selective-replication", "round-robin", "fixed-4x1", "alpaserve-paper", "alpaserve")
 _PUBLISHED = _POLICIES[:4]
 _TARGET = 0.99
-_SEEDS = (0, 1000, 2000, 3000)
+_SEEDS = tuple(range(0, 12_000, 1_000))
 
 
 def ordering(budget_s: float) -> Iterator[tuple[object, ...]]:
