@@ -65,7 +65,7 @@ def plot(cells: Sequence[Cell], path: Path) -> None:
         grid[index // num_columns][index % num_columns].set_axis_off()
     if drawn is not None:
         bar = figure.colorbar(drawn, ax=grid.ravel().tolist(), shrink=0.9, aspect=30)
-        bar.set_label(f"SLO attainment, %; bold: {TARGET_PERCENT:g} or more")
+        bar.set_label(f"SLO attainment, %\n(bold: {TARGET_PERCENT:g} or more)")
         bar.outline.set_visible(False)
     try:
         figure.savefig(path, dpi=_DPI, format="png")

@@ -31,6 +31,7 @@ from services.planner.policies.nodes import spread_shortfall
 from services.planner.policies.partition import uniform_partition
 from services.planner.policies.published import plan_published, uniform_fleets
 from services.planner.policies.search import Evaluation, Search
+from services.planner.policies.spread import with_asked_nodes
 
 # Where walks end, as shares of the budget, so that the last simulations are made within it.
 _WALK_SHARE = 0.97
@@ -77,12 +78,14 @@ def starts_and_published(search: Search) -> list[Evaluation]:
 
     Without limits it is left out of problems that would take it long.
     """
-    found = []
+    found: list[Evaluation] = []
     if search.is_limited or num_published_requests(search.problem) <= _MOST_PUBLISHED_REQUESTS:
         with search.capped(published_share(search)):
             found.append(plan_published(search))
     if not found or search.may_simulate():
         found += starting_points(search)
+    # Mended before they are compared: what a spread costs must not count against some of them only.
+    found = [with_asked_nodes(search, own) if search.may_simulate() else own for own in found]
     return sorted(found, key=partial(served_score, search), reverse=True)
 
 
