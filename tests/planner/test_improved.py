@@ -116,3 +116,16 @@ def test_threads_find_what_one_core_finds() -> None:
 
     assert side_by_side.replicas.tolist() == in_turn.replicas.tolist()
     assert side_by_side.fleet.partition == in_turn.fleet.partition
+
+
+def test_a_share_within_a_share_is_a_share_of_it() -> None:
+    search = Search(crowded(), limits=Limits(1_000))
+
+    with search.capped(0.04):
+        plan_published(search)
+        with search.capped(0.5):
+            left = search.num_simulations_left()
+
+    assert 20 < search.num_simulations <= 40
+    assert left == 0
+    assert search.num_simulations_left() == 1_000 - search.num_simulations

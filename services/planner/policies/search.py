@@ -174,8 +174,8 @@ class Search:
 
     @contextmanager
     def capped(self, share: float) -> Iterator[None]:
-        """Within, the search may spend only up to this share of its budget."""
-        outer, self._cap = self._cap, share
+        """Within, the search may spend only up to this share of its budget, or of an outer cap's."""
+        outer, self._cap = self._cap, self._cap * share
         try:
             yield
         finally:
