@@ -44,7 +44,7 @@ _SAMPLED_SHARE = 0.6
 _FEWEST_SIMULATIONS_PER_SHARD = 100
 # The published search goes first, and is soon done where a problem is small. Of few simulations it
 # has so many, because a walk gets nowhere with them: a small problem it may solve to the end.
-_PUBLISHED_SHARE = 0.2
+_PUBLISHED_SHARE, _PUBLISHED_SHARE_IF_SMALL = 0.05, 0.2
 _ALWAYS_PUBLISHED, _ALWAYS_PUBLISHED_IF_SMALL = 80, 400
 _SMALL_SIZE = 1_000
 _MOST_PUBLISHED_REQUESTS = 50_000_000
@@ -91,12 +91,13 @@ def starts_and_published(search: Search) -> list[Evaluation]:
 
 def published_share(search: Search) -> float:
     """The published search's share of the budget: all of it, where few simulations are allowed."""
+    is_small = search.problem.num_models * search.problem.spec.cluster.num_devices < _SMALL_SIZE
+    share = _PUBLISHED_SHARE_IF_SMALL if is_small else _PUBLISHED_SHARE
     most = search.num_simulations_left()
     if most is None:
-        return _PUBLISHED_SHARE
-    size = search.problem.num_models * search.problem.spec.cluster.num_devices
-    always = _ALWAYS_PUBLISHED if size >= _SMALL_SIZE else _ALWAYS_PUBLISHED_IF_SMALL
-    return max(_PUBLISHED_SHARE, min(always / max(most, 1), 1.0))
+        return share
+    always = _ALWAYS_PUBLISHED_IF_SMALL if is_small else _ALWAYS_PUBLISHED
+    return max(share, min(always / max(most, 1), 1.0))
 
 
 def num_published_requests(problem: Problem) -> int:
