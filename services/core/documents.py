@@ -5,10 +5,12 @@ are refused, except in a placement, which may carry what a plan says beside it.
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from services.core.device import DeviceCosts, Link
 from services.core.errors import AlpaServeError, InvalidPlacement, InvalidProfile, InvalidSpec
 from services.core.placement import DEFAULT_DISPATCH, Group, Placement
 from services.core.profile import Device, ModelProfile, ParallelConfig, Profiles, StageProfile
@@ -67,6 +69,7 @@ class _PlacementDocument(_Lenient):
     version: Literal["alpaserve.placement/v1"] = Field(alias="schema")
     groups: list[_GroupDocument]
     dispatch: str = DEFAULT_DISPATCH
+    max_batch_size: Count = 1
 
 
 class _StageDocument(_Strict):
@@ -76,6 +79,7 @@ class _StageDocument(_Strict):
     stage_latency_s: list[Number]
     stage_weight_bytes: list[Count]
     stage_activation_bytes: list[Count] = []
+    boundaries: list[Count] = []
     source: str = "measured"
     note: str = ""
 
@@ -86,10 +90,27 @@ class _ProfileDocument(_Strict):
     reference_latency_s: Number | None = None
 
 
+class _LinkDocument(_Strict):
+    latency_s: Number
+    bytes_per_s: Number
+
+
+class _CostsDocument(_Strict):
+    flops_per_s: Number
+    bytes_per_s: Number
+    operator_s: Number
+    all_reduce: _LinkDocument
+    all_gather: _LinkDocument
+    reduce_scatter: _LinkDocument
+    all_to_all: _LinkDocument
+    border: _LinkDocument
+
+
 class _DeviceDocument(_Strict):
     kind: str = ""
     memory_bytes: Count = 0
     devices_per_node: Count = 0
+    costs: _CostsDocument | None = None
 
 
 class _ProfilesDocument(_Strict):
@@ -130,14 +151,16 @@ def parse_placement(document: object) -> Placement:
     """Raises: InvalidPlacement naming the key and the value. Whether it fits, `check_placement` says."""
     parsed = _validated(_PlacementDocument, document, InvalidPlacement)
     groups = _each("groups", parsed.groups, _group, InvalidPlacement)
-    return Placement(groups, parsed.dispatch)
+    return Placement(groups, parsed.dispatch, parsed.max_batch_size)
 
 
 def placement_document(placement: Placement) -> dict[str, Any]:
     """The inverse of `parse_placement`."""
+    batching = {"max_batch_size": placement.max_batch_size} if placement.max_batch_size > 1 else {}
     return {
         "schema": "alpaserve.placement/v1",
         "dispatch": placement.dispatch,
+        **batching,
         "groups": [
             {
                 "inter_op": group.config.inter_op,
@@ -160,7 +183,7 @@ def parse_profiles(document: object) -> Profiles:
             raise InvalidProfile(f"profile {name!r} is listed twice")
     return Profiles(
         models={model.name: model for model in models},
-        device=Device(**parsed.device.model_dump()),
+        device=_device(parsed.device),
         request_overhead_s=parsed.request_overhead_s,
         stage_latency_factor_per_stage=parsed.stage_latency_factor_per_stage,
         note=parsed.note,
@@ -170,12 +193,14 @@ def parse_profiles(document: object) -> Profiles:
 def profiles_document(profiles: Profiles) -> dict[str, Any]:
     """The inverse of `parse_profiles`."""
     device = profiles.device
+    costs = {} if device.costs is None else {"costs": asdict(device.costs)}
     return {
         "schema": "alpaserve.profiles/v1",
         "device": {
             "kind": device.kind,
             "memory_bytes": device.memory_bytes,
             "devices_per_node": device.devices_per_node,
+            **costs,
         },
         "request_overhead_s": profiles.request_overhead_s,
         "stage_latency_factor_per_stage": profiles.stage_latency_factor_per_stage,
@@ -201,6 +226,15 @@ def _group(parsed: _GroupDocument) -> Group:
     return Group(config, tuple(parsed.devices), tuple(parsed.models))
 
 
+def _device(parsed: _DeviceDocument) -> Device:
+    fields = parsed.model_dump(exclude={"costs"})
+    if parsed.costs is None:
+        return Device(**fields)
+    costs = parsed.costs.model_dump()
+    links = {name: Link(**value) for name, value in costs.items() if isinstance(value, dict)}
+    return Device(**fields, costs=DeviceCosts(**(costs | links)))
+
+
 def _model_profile(parsed: _ProfileDocument) -> ModelProfile:
     stages = _each("profiles", parsed.profiles, _stage_profile, InvalidProfile)
     return ModelProfile(parsed.model, stages, parsed.reference_latency_s)
@@ -215,6 +249,7 @@ def _stage_profile(parsed: _StageDocument) -> StageProfile:
         stage_activation_bytes=tuple(parsed.stage_activation_bytes),
         source=parsed.source,
         note=parsed.note,
+        boundaries=tuple(parsed.boundaries),
     )
 
 
@@ -234,6 +269,8 @@ def _stage_profile_document(stage: StageProfile) -> dict[str, Any]:
     }
     if stage.stage_activation_bytes:
         document["stage_activation_bytes"] = list(stage.stage_activation_bytes)
+    if stage.boundaries:
+        document["boundaries"] = list(stage.boundaries)
     return document | {"source": stage.source, "note": stage.note}
 
 

@@ -5,22 +5,28 @@ from dataclasses import dataclass
 from services.core.errors import InvalidModel
 from services.core.spec import ModelSpec
 
+DTYPES = ("float32", "bfloat16", "float16")
+
 
 @dataclass(frozen=True, slots=True)
 class ModelSource:
     """Where a model's function and weights come from.
 
     `checkpoint` is a directory in the Hugging Face layout (`config.json`, `model.safetensors`);
-    `config` is the JSON text of such a `config.json`, with random weights from `seed`.
-    A source with neither can be served by emulated devices only.
+    `config` is the JSON text of such a `config.json`, or the name of one that the house carries, with
+    random weights from `seed`. Weights and activations are computed in `dtype`. A source with neither can
+    be served by emulated devices only.
     """
 
     checkpoint: str = ""
     config: str = ""
     seed: int = 0
     sequence_length: int = 128
+    dtype: str = DTYPES[0]
 
     def __post_init__(self) -> None:
+        if self.dtype not in DTYPES:
+            raise InvalidModel(f"dtype must be one of {list(DTYPES)}, got {self.dtype!r}")
         if self.checkpoint and self.config:
             raise InvalidModel("a model has a checkpoint or a config, not both")
         if self.sequence_length < 1:

@@ -30,12 +30,16 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """All groups and their replicas. Group order decides ties of dispatch."""
+    """All groups and their replicas. Group order decides ties of dispatch; a group serves up to
+    `max_batch_size` requests of a model at once."""
 
     groups: tuple[Group, ...]
     dispatch: str = DEFAULT_DISPATCH
+    max_batch_size: int = 1
 
     def __post_init__(self) -> None:
+        if self.max_batch_size < 1:
+            raise InvalidPlacement(f"max_batch_size must be at least 1, got {self.max_batch_size}")
         if self.dispatch not in DISPATCH_RULES:
             raise InvalidPlacement(f"unknown dispatch {self.dispatch!r}; there are: {', '.join(DISPATCH_RULES)}")
         for device, count in Counter(d for group in self.groups for d in group.devices).items():

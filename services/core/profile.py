@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
+from services.core.device import DeviceCosts
 from services.core.errors import InvalidProfile, UnknownProfile
 
 
@@ -31,7 +32,8 @@ class StageProfile:
     """One measurement or estimate: seconds and bytes per stage, `inter_op` of each.
 
     `stage_weight_bytes` and `stage_activation_bytes` are per device; `source` tells how the
-    figures were had: measured, published, estimated or imported.
+    figures were had: measured, published, estimated or imported. Stage k holds the layers
+    boundaries[k] … boundaries[k + 1] - 1; without boundaries the cut is not known.
     """
 
     config: ParallelConfig
@@ -41,6 +43,7 @@ class StageProfile:
     stage_activation_bytes: tuple[int, ...] = ()
     source: str = "measured"
     note: str = ""
+    boundaries: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         where = f"profile {self.config} batch {self.batch_size}"
@@ -52,6 +55,8 @@ class StageProfile:
             raise InvalidProfile(f"{where}: {len(self.stage_weight_bytes)} stage weights")
         if len(self.stage_activation_bytes) not in (0, self.config.inter_op):
             raise InvalidProfile(f"{where}: {len(self.stage_activation_bytes)} stage activations")
+        if len(self.boundaries) not in (0, self.config.inter_op + 1):
+            raise InvalidProfile(f"{where}: {len(self.boundaries)} boundaries")
         for latency in self.stage_latency_s:
             if not (math.isfinite(latency) and latency >= 0):
                 raise InvalidProfile(f"{where}: stage latency {latency!r} is not a duration")
@@ -111,11 +116,12 @@ class ModelProfile:
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """What the profiles were measured on."""
+    """What the profiles were measured on. From `costs` follows how a stage is sharded over its devices."""
 
     kind: str = ""
     memory_bytes: int = 0
     devices_per_node: int = 0
+    costs: DeviceCosts | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,8 +4,9 @@ from alpaserve.v1 import model_pb2, placement_pb2, planner_pb2, profile_pb2
 from google.protobuf import duration_pb2
 
 from services.core.deployment import DeployedGroup, Deployment
+from services.core.device import DeviceCosts, Link
 from services.core.errors import InvalidArgument, InvalidPlacement
-from services.core.model import ModelSource, RegisteredModel
+from services.core.model import DTYPES, ModelSource, RegisteredModel
 from services.core.placement import DEFAULT_DISPATCH, Group, Placement
 from services.core.profile import Device, ModelProfile, ParallelConfig, Profiles, StageProfile
 from services.core.spec import Cluster
@@ -41,11 +42,12 @@ def to_source(message: model_pb2.ModelSource) -> ModelSource:
         config=message.config_json,
         seed=message.seed,
         sequence_length=message.sequence_length or DEFAULT_SEQUENCE_LENGTH,
+        dtype=message.dtype or DTYPES[0],
     )
 
 
 def source_message(source: ModelSource) -> model_pb2.ModelSource:
-    message = model_pb2.ModelSource(seed=source.seed, sequence_length=source.sequence_length)
+    message = model_pb2.ModelSource(seed=source.seed, sequence_length=source.sequence_length, dtype=source.dtype)
     if source.checkpoint:
         message.checkpoint = source.checkpoint
     else:
@@ -95,12 +97,14 @@ def to_placement(message: placement_pb2.Placement) -> Placement:
         if not (group.config.inter_op and group.config.intra_op):
             raise InvalidPlacement(f"group {index} has no parallel config")
         groups.append(Group(to_config(group.config), tuple(group.devices), tuple(group.models)))
-    return Placement(tuple(groups), message.dispatch or DEFAULT_DISPATCH)
+    return Placement(tuple(groups), message.dispatch or DEFAULT_DISPATCH, message.max_batch_size or 1)
 
 
 def placement_message(placement: Placement, policy: str = "") -> placement_pb2.Placement:
     groups = [group_message(group) for group in placement.groups]
-    return placement_pb2.Placement(groups=groups, dispatch=placement.dispatch, policy=policy)
+    return placement_pb2.Placement(
+        groups=groups, dispatch=placement.dispatch, policy=policy, max_batch_size=placement.max_batch_size
+    )
 
 
 def deployment_message(deployment: Deployment) -> placement_pb2.Placement:
@@ -140,6 +144,7 @@ def to_stage_profile(message: profile_pb2.StageProfile) -> StageProfile:
         stage_activation_bytes=tuple(message.stage_activation_bytes),
         source=message.source or "measured",
         note=message.note,
+        boundaries=tuple(message.boundaries),
     )
 
 
@@ -152,6 +157,7 @@ def stage_profile_message(stage: StageProfile) -> profile_pb2.StageProfile:
         stage_activation_bytes=stage.stage_activation_bytes,
         source=stage.source,
         note=stage.note,
+        boundaries=stage.boundaries,
     )
 
 
@@ -164,9 +170,10 @@ def to_profiles(message: profile_pb2.ProfileSet) -> Profiles:
         )
         for model in message.models
     }
+    costs = to_device_costs(message.device_costs) if message.HasField("device_costs") else None
     return Profiles(
         models=models,
-        device=Device(message.device_kind, message.memory_bytes, message.devices_per_node),
+        device=Device(message.device_kind, message.memory_bytes, message.devices_per_node, costs),
         request_overhead_s=message.request_overhead_s,
         stage_latency_factor_per_stage=message.stage_latency_factor_per_stage,
     )
@@ -187,4 +194,40 @@ def profiles_message(profiles: Profiles) -> profile_pb2.ProfileSet:
         devices_per_node=profiles.device.devices_per_node,
         request_overhead_s=profiles.request_overhead_s,
         stage_latency_factor_per_stage=profiles.stage_latency_factor_per_stage,
+        device_costs=None if profiles.device.costs is None else device_costs_message(profiles.device.costs),
     )
+
+
+def to_device_costs(message: profile_pb2.DeviceCosts) -> DeviceCosts:
+    """Raises: InvalidProfile, naming the offending value."""
+    return DeviceCosts(
+        flops_per_s=message.flops_per_s,
+        bytes_per_s=message.bytes_per_s,
+        operator_s=message.operator_s,
+        all_reduce=to_link(message.all_reduce),
+        all_gather=to_link(message.all_gather),
+        reduce_scatter=to_link(message.reduce_scatter),
+        all_to_all=to_link(message.all_to_all),
+        border=to_link(message.border),
+    )
+
+
+def device_costs_message(costs: DeviceCosts) -> profile_pb2.DeviceCosts:
+    return profile_pb2.DeviceCosts(
+        flops_per_s=costs.flops_per_s,
+        bytes_per_s=costs.bytes_per_s,
+        operator_s=costs.operator_s,
+        all_reduce=link_message(costs.all_reduce),
+        all_gather=link_message(costs.all_gather),
+        reduce_scatter=link_message(costs.reduce_scatter),
+        all_to_all=link_message(costs.all_to_all),
+        border=link_message(costs.border),
+    )
+
+
+def to_link(message: profile_pb2.Link) -> Link:
+    return Link(message.latency_s, message.bytes_per_s)
+
+
+def link_message(link: Link) -> profile_pb2.Link:
+    return profile_pb2.Link(latency_s=link.latency_s, bytes_per_s=link.bytes_per_s)

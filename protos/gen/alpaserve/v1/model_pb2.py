@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x61lpaserve/v1/model.proto\x12\x0c\x61lpaserve.v1\x1a\x1egoogle/protobuf/duration.proto\"k\n\x0bModelSource\x12\x14\n\ncheckpoint\x18\x01 \x01(\tH\x00\x12\x15\n\x0b\x63onfig_json\x18\x02 \x01(\tH\x00\x12\x0c\n\x04seed\x18\x03 \x01(\x04\x12\x17\n\x0fsequence_length\x18\x04 \x01(\rB\x08\n\x06source\"Z\n\x0cServiceLevel\x12(\n\x03slo\x18\x01 \x01(\x0b\x32\x19.google.protobuf.DurationH\x00\x12\x13\n\tslo_scale\x18\x02 \x01(\x01H\x00\x42\x0b\n\tobjective\"\xce\x01\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07profile\x18\x02 \x01(\t\x12)\n\x06source\x18\x03 \x01(\x0b\x32\x19.alpaserve.v1.ModelSource\x12\x31\n\rservice_level\x18\x04 \x01(\x0b\x32\x1a.alpaserve.v1.ServiceLevel\x12\x17\n\nidempotent\x18\x05 \x01(\x08H\x00\x88\x01\x01\x12\r\n\x05nodes\x18\x06 \x03(\r\x12\x11\n\tmin_nodes\x18\x07 \x01(\rB\r\n\x0b_idempotent\"4\n\x0eParallelConfig\x12\x10\n\x08inter_op\x18\x01 \x01(\r\x12\x10\n\x08intra_op\x18\x02 \x01(\rb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x61lpaserve/v1/model.proto\x12\x0c\x61lpaserve.v1\x1a\x1egoogle/protobuf/duration.proto\"z\n\x0bModelSource\x12\x14\n\ncheckpoint\x18\x01 \x01(\tH\x00\x12\x15\n\x0b\x63onfig_json\x18\x02 \x01(\tH\x00\x12\x0c\n\x04seed\x18\x03 \x01(\x04\x12\x17\n\x0fsequence_length\x18\x04 \x01(\r\x12\r\n\x05\x64type\x18\x05 \x01(\tB\x08\n\x06source\"Z\n\x0cServiceLevel\x12(\n\x03slo\x18\x01 \x01(\x0b\x32\x19.google.protobuf.DurationH\x00\x12\x13\n\tslo_scale\x18\x02 \x01(\x01H\x00\x42\x0b\n\tobjective\"\xce\x01\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07profile\x18\x02 \x01(\t\x12)\n\x06source\x18\x03 \x01(\x0b\x32\x19.alpaserve.v1.ModelSource\x12\x31\n\rservice_level\x18\x04 \x01(\x0b\x32\x1a.alpaserve.v1.ServiceLevel\x12\x17\n\nidempotent\x18\x05 \x01(\x08H\x00\x88\x01\x01\x12\r\n\x05nodes\x18\x06 \x03(\r\x12\x11\n\tmin_nodes\x18\x07 \x01(\rB\r\n\x0b_idempotent\"4\n\x0eParallelConfig\x12\x10\n\x08inter_op\x18\x01 \x01(\r\x12\x10\n\x08intra_op\x18\x02 \x01(\rb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,11 +33,11 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'alpaserve.v1.model_pb2', _g
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_MODELSOURCE']._serialized_start=74
-  _globals['_MODELSOURCE']._serialized_end=181
-  _globals['_SERVICELEVEL']._serialized_start=183
-  _globals['_SERVICELEVEL']._serialized_end=273
-  _globals['_MODEL']._serialized_start=276
-  _globals['_MODEL']._serialized_end=482
-  _globals['_PARALLELCONFIG']._serialized_start=484
-  _globals['_PARALLELCONFIG']._serialized_end=536
+  _globals['_MODELSOURCE']._serialized_end=196
+  _globals['_SERVICELEVEL']._serialized_start=198
+  _globals['_SERVICELEVEL']._serialized_end=288
+  _globals['_MODEL']._serialized_start=291
+  _globals['_MODEL']._serialized_end=497
+  _globals['_PARALLELCONFIG']._serialized_start=499
+  _globals['_PARALLELCONFIG']._serialized_end=551
 # @@protoc_insertion_point(module_scope)

@@ -29,14 +29,19 @@ class ModelSource(_message.Message):
     CONFIG_JSON_FIELD_NUMBER: _builtins.int
     SEED_FIELD_NUMBER: _builtins.int
     SEQUENCE_LENGTH_FIELD_NUMBER: _builtins.int
+    DTYPE_FIELD_NUMBER: _builtins.int
     checkpoint: _builtins.str
     """A directory in the Hugging Face layout, readable by every worker and the profiler."""
     config_json: _builtins.str
-    """JSON text of a Hugging Face config.json; weights are random, from `seed`."""
+    """JSON text of a config.json, or the name of a config that the workers carry, as bert-1.3b; weights
+    are random, from `seed`.
+    """
     seed: _builtins.int
     """Seed of random weights."""
     sequence_length: _builtins.int
     """Tokens every request is padded to; 0 means 128."""
+    dtype: _builtins.str
+    """What weights and activations are computed in: float32, bfloat16 or float16; empty means float32."""
     def __init__(
         self,
         *,
@@ -44,10 +49,11 @@ class ModelSource(_message.Message):
         config_json: _builtins.str = ...,
         seed: _builtins.int = ...,
         sequence_length: _builtins.int = ...,
+        dtype: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "config_json", b"config_json", "source", b"source"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "config_json", b"config_json", "seed", b"seed", "sequence_length", b"sequence_length", "source", b"source"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "config_json", b"config_json", "dtype", b"dtype", "seed", b"seed", "sequence_length", b"sequence_length", "source", b"source"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_source: _TypeAlias = _typing.Literal["checkpoint", "config_json"]  # noqa: Y015
     _WhichOneofArgType_source: _TypeAlias = _typing.Literal["source", b"source"]  # noqa: Y015

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from alpaserve.v1 import model_pb2 as alpaserve_dot_v1_dot_model__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1c\x61lpaserve/v1/placement.proto\x12\x0c\x61lpaserve.v1\x1a\x18\x61lpaserve/v1/model.proto\"\x85\x01\n\x05Group\x12\x0c\n\x04name\x18\x01 \x01(\t\x12,\n\x06\x63onfig\x18\x02 \x01(\x0b\x32\x1c.alpaserve.v1.ParallelConfig\x12\x0f\n\x07\x64\x65vices\x18\x03 \x03(\r\x12\x0e\n\x06models\x18\x04 \x03(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x05 \x01(\t\x12\x0e\n\x06worker\x18\x06 \x01(\t\"c\n\tPlacement\x12\x0f\n\x07version\x18\x01 \x01(\x04\x12#\n\x06groups\x18\x02 \x03(\x0b\x32\x13.alpaserve.v1.Group\x12\x10\n\x08\x64ispatch\x18\x03 \x01(\t\x12\x0e\n\x06policy\x18\x04 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1c\x61lpaserve/v1/placement.proto\x12\x0c\x61lpaserve.v1\x1a\x18\x61lpaserve/v1/model.proto\"\x85\x01\n\x05Group\x12\x0c\n\x04name\x18\x01 \x01(\t\x12,\n\x06\x63onfig\x18\x02 \x01(\x0b\x32\x1c.alpaserve.v1.ParallelConfig\x12\x0f\n\x07\x64\x65vices\x18\x03 \x03(\r\x12\x0e\n\x06models\x18\x04 \x03(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x05 \x01(\t\x12\x0e\n\x06worker\x18\x06 \x01(\t\"{\n\tPlacement\x12\x0f\n\x07version\x18\x01 \x01(\x04\x12#\n\x06groups\x18\x02 \x03(\x0b\x32\x13.alpaserve.v1.Group\x12\x10\n\x08\x64ispatch\x18\x03 \x01(\t\x12\x0e\n\x06policy\x18\x04 \x01(\t\x12\x16\n\x0emax_batch_size\x18\x05 \x01(\rb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,5 +35,5 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GROUP']._serialized_start=73
   _globals['_GROUP']._serialized_end=206
   _globals['_PLACEMENT']._serialized_start=208
-  _globals['_PLACEMENT']._serialized_end=307
+  _globals['_PLACEMENT']._serialized_end=331
 # @@protoc_insertion_point(module_scope)

@@ -77,12 +77,15 @@ class Placement(_message.Message):
     GROUPS_FIELD_NUMBER: _builtins.int
     DISPATCH_FIELD_NUMBER: _builtins.int
     POLICY_FIELD_NUMBER: _builtins.int
+    MAX_BATCH_SIZE_FIELD_NUMBER: _builtins.int
     version: _builtins.int
     """Grows by one with every change; 0 for a placement that was never applied."""
     dispatch: _builtins.str
     """The dispatch rule: earliest-free, shortest-queue or earliest-finish."""
     policy: _builtins.str
     """The policy or caller that made it."""
+    max_batch_size: _builtins.int
+    """Most requests that a group may serve as one batch; 0 means 1."""
     @_builtins.property
     def groups(self) -> _containers.RepeatedCompositeFieldContainer[Global___Group]:
         """Group order decides ties of dispatch."""
@@ -94,10 +97,11 @@ class Placement(_message.Message):
         groups: _abc.Iterable[Global___Group] | None = ...,
         dispatch: _builtins.str = ...,
         policy: _builtins.str = ...,
+        max_batch_size: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dispatch", b"dispatch", "groups", b"groups", "policy", b"policy", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dispatch", b"dispatch", "groups", b"groups", "max_batch_size", b"max_batch_size", "policy", b"policy", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -32,6 +32,7 @@ class StageProfile(_message.Message):
     STAGE_ACTIVATION_BYTES_FIELD_NUMBER: _builtins.int
     SOURCE_FIELD_NUMBER: _builtins.int
     NOTE_FIELD_NUMBER: _builtins.int
+    BOUNDARIES_FIELD_NUMBER: _builtins.int
     batch_size: _builtins.int
     """Examples per execution."""
     source: _builtins.str
@@ -54,6 +55,10 @@ class StageProfile(_message.Message):
     def stage_activation_bytes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Activation bytes per device of each stage; empty if unknown."""
 
+    @_builtins.property
+    def boundaries(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Stage k holds the layers boundaries[k] to boundaries[k + 1] - 1; empty if the cut is unknown."""
+
     def __init__(
         self,
         *,
@@ -64,10 +69,11 @@ class StageProfile(_message.Message):
         stage_activation_bytes: _abc.Iterable[_builtins.int] | None = ...,
         source: _builtins.str = ...,
         note: _builtins.str = ...,
+        boundaries: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["config", b"config"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_size", b"batch_size", "config", b"config", "note", b"note", "source", b"source", "stage_activation_bytes", b"stage_activation_bytes", "stage_latency_s", b"stage_latency_s", "stage_weight_bytes", b"stage_weight_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_size", b"batch_size", "boundaries", b"boundaries", "config", b"config", "note", b"note", "source", b"source", "stage_activation_bytes", b"stage_activation_bytes", "stage_latency_s", b"stage_latency_s", "stage_weight_bytes", b"stage_weight_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -108,6 +114,86 @@ class ModelProfile(_message.Message):
 Global___ModelProfile: _TypeAlias = ModelProfile  # noqa: Y015
 
 @_typing.final
+class Link(_message.Message):
+    """One way of moving bytes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LATENCY_S_FIELD_NUMBER: _builtins.int
+    BYTES_PER_S_FIELD_NUMBER: _builtins.int
+    latency_s: _builtins.float
+    """Seconds each time."""
+    bytes_per_s: _builtins.float
+    """Bytes per second from then on."""
+    def __init__(
+        self,
+        *,
+        latency_s: _builtins.float = ...,
+        bytes_per_s: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes_per_s", b"bytes_per_s", "latency_s", b"latency_s"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Link: _TypeAlias = Link  # noqa: Y015
+
+@_typing.final
+class DeviceCosts(_message.Message):
+    """What a kind of device costs; how a stage is sharded over its devices follows from it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FLOPS_PER_S_FIELD_NUMBER: _builtins.int
+    BYTES_PER_S_FIELD_NUMBER: _builtins.int
+    OPERATOR_S_FIELD_NUMBER: _builtins.int
+    ALL_REDUCE_FIELD_NUMBER: _builtins.int
+    ALL_GATHER_FIELD_NUMBER: _builtins.int
+    REDUCE_SCATTER_FIELD_NUMBER: _builtins.int
+    ALL_TO_ALL_FIELD_NUMBER: _builtins.int
+    BORDER_FIELD_NUMBER: _builtins.int
+    flops_per_s: _builtins.float
+    """Floating-point operations per second of dense matrix products."""
+    bytes_per_s: _builtins.float
+    """Bytes of device memory read or written per second."""
+    operator_s: _builtins.float
+    """The least seconds that an operator takes."""
+    @_builtins.property
+    def all_reduce(self) -> Global___Link:
+        """Collectives between the devices of a stage."""
+
+    @_builtins.property
+    def all_gather(self) -> Global___Link: ...
+    @_builtins.property
+    def reduce_scatter(self) -> Global___Link: ...
+    @_builtins.property
+    def all_to_all(self) -> Global___Link: ...
+    @_builtins.property
+    def border(self) -> Global___Link:
+        """From one stage to the next."""
+
+    def __init__(
+        self,
+        *,
+        flops_per_s: _builtins.float = ...,
+        bytes_per_s: _builtins.float = ...,
+        operator_s: _builtins.float = ...,
+        all_reduce: Global___Link | None = ...,
+        all_gather: Global___Link | None = ...,
+        reduce_scatter: Global___Link | None = ...,
+        all_to_all: Global___Link | None = ...,
+        border: Global___Link | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["all_gather", b"all_gather", "all_reduce", b"all_reduce", "all_to_all", b"all_to_all", "border", b"border", "reduce_scatter", b"reduce_scatter"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["all_gather", b"all_gather", "all_reduce", b"all_reduce", "all_to_all", b"all_to_all", "border", b"border", "bytes_per_s", b"bytes_per_s", "flops_per_s", b"flops_per_s", "operator_s", b"operator_s", "reduce_scatter", b"reduce_scatter"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeviceCosts: _TypeAlias = DeviceCosts  # noqa: Y015
+
+@_typing.final
 class ProfileSet(_message.Message):
     """Profiles that share a device kind and overheads."""
 
@@ -119,6 +205,7 @@ class ProfileSet(_message.Message):
     DEVICES_PER_NODE_FIELD_NUMBER: _builtins.int
     REQUEST_OVERHEAD_S_FIELD_NUMBER: _builtins.int
     STAGE_LATENCY_FACTOR_PER_STAGE_FIELD_NUMBER: _builtins.int
+    DEVICE_COSTS_FIELD_NUMBER: _builtins.int
     device_kind: _builtins.str
     """What they were measured on."""
     memory_bytes: _builtins.int
@@ -133,6 +220,10 @@ class ProfileSet(_message.Message):
     def models(self) -> _containers.RepeatedCompositeFieldContainer[Global___ModelProfile]:
         """By model."""
 
+    @_builtins.property
+    def device_costs(self) -> Global___DeviceCosts:
+        """What such a device costs; absent if it was never measured."""
+
     def __init__(
         self,
         *,
@@ -142,10 +233,11 @@ class ProfileSet(_message.Message):
         devices_per_node: _builtins.int = ...,
         request_overhead_s: _builtins.float = ...,
         stage_latency_factor_per_stage: _builtins.float = ...,
+        device_costs: Global___DeviceCosts | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["device_costs", b"device_costs"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["device_kind", b"device_kind", "devices_per_node", b"devices_per_node", "memory_bytes", b"memory_bytes", "models", b"models", "request_overhead_s", b"request_overhead_s", "stage_latency_factor_per_stage", b"stage_latency_factor_per_stage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["device_costs", b"device_costs", "device_kind", b"device_kind", "devices_per_node", b"devices_per_node", "memory_bytes", b"memory_bytes", "models", b"models", "request_overhead_s", b"request_overhead_s", "stage_latency_factor_per_stage", b"stage_latency_factor_per_stage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

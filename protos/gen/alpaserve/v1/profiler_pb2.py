@@ -26,29 +26,31 @@ from alpaserve.v1 import model_pb2 as alpaserve_dot_v1_dot_model__pb2
 from alpaserve.v1 import profile_pb2 as alpaserve_dot_v1_dot_profile__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1b\x61lpaserve/v1/profiler.proto\x12\x0c\x61lpaserve.v1\x1a\x18\x61lpaserve/v1/model.proto\x1a\x1a\x61lpaserve/v1/profile.proto\"x\n\x0eProfileRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12-\n\x07\x63onfigs\x18\x02 \x03(\x0b\x32\x1c.alpaserve.v1.ParallelConfig\x12\x13\n\x0b\x62\x61tch_sizes\x18\x03 \x03(\r\x12\x13\n\x0bnum_repeats\x18\x04 \x01(\r\"y\n\x0fProfileResponse\x12.\n\x08measured\x18\x01 \x01(\x0b\x32\x1a.alpaserve.v1.StageProfileH\x00\x12-\n\x07profile\x18\x02 \x01(\x0b\x32\x1a.alpaserve.v1.ModelProfileH\x00\x42\x07\n\x05\x65vent\"!\n\x11GetProfileRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"@\n\x12GetProfileResponse\x12*\n\x08profiles\x18\x01 \x01(\x0b\x32\x18.alpaserve.v1.ProfileSet\"\x15\n\x13ListProfilesRequest\"%\n\x14ListProfilesResponse\x12\r\n\x05names\x18\x01 \x03(\t\":\n\x14ImportProfileRequest\x12\x17\n\rprofiles_json\x18\x01 \x01(\x0cH\x00\x42\t\n\x07\x63ontent\"&\n\x15ImportProfileResponse\x12\r\n\x05names\x18\x01 \x03(\t2\xd6\x02\n\x08Profiler\x12H\n\x07Profile\x12\x1c.alpaserve.v1.ProfileRequest\x1a\x1d.alpaserve.v1.ProfileResponse0\x01\x12O\n\nGetProfile\x12\x1f.alpaserve.v1.GetProfileRequest\x1a .alpaserve.v1.GetProfileResponse\x12U\n\x0cListProfiles\x12!.alpaserve.v1.ListProfilesRequest\x1a\".alpaserve.v1.ListProfilesResponse\x12X\n\rImportProfile\x12\".alpaserve.v1.ImportProfileRequest\x1a#.alpaserve.v1.ImportProfileResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1b\x61lpaserve/v1/profiler.proto\x12\x0c\x61lpaserve.v1\x1a\x18\x61lpaserve/v1/model.proto\x1a\x1a\x61lpaserve/v1/profile.proto\"\xb2\x01\n\x0eProfileRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12-\n\x07\x63onfigs\x18\x02 \x03(\x0b\x32\x1c.alpaserve.v1.ParallelConfig\x12\x13\n\x0b\x62\x61tch_sizes\x18\x03 \x03(\r\x12\x13\n\x0bnum_repeats\x18\x04 \x01(\r\x12\x13\n\x0bnum_devices\x18\x05 \x01(\r\x12\x13\n\x0b\x64\x65vice_kind\x18\x06 \x01(\t\x12\x0e\n\x06\x61\x66resh\x18\x07 \x01(\x08\"F\n\x06Pruned\x12,\n\x06\x63onfig\x18\x01 \x01(\x0b\x32\x1c.alpaserve.v1.ParallelConfig\x12\x0e\n\x06reason\x18\x02 \x01(\t\"\xa1\x01\n\x0fProfileResponse\x12.\n\x08measured\x18\x01 \x01(\x0b\x32\x1a.alpaserve.v1.StageProfileH\x00\x12-\n\x07profile\x18\x02 \x01(\x0b\x32\x1a.alpaserve.v1.ModelProfileH\x00\x12&\n\x06pruned\x18\x03 \x01(\x0b\x32\x14.alpaserve.v1.PrunedH\x00\x42\x07\n\x05\x65vent\"!\n\x11GetProfileRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"@\n\x12GetProfileResponse\x12*\n\x08profiles\x18\x01 \x01(\x0b\x32\x18.alpaserve.v1.ProfileSet\"\x15\n\x13ListProfilesRequest\"%\n\x14ListProfilesResponse\x12\r\n\x05names\x18\x01 \x03(\t\"N\n\x14ImportProfileRequest\x12\x17\n\rprofiles_json\x18\x01 \x01(\x0cH\x00\x12\x12\n\x08\x61lpa_tsv\x18\x02 \x01(\x0cH\x00\x42\t\n\x07\x63ontent\"&\n\x15ImportProfileResponse\x12\r\n\x05names\x18\x01 \x03(\t2\xd6\x02\n\x08Profiler\x12H\n\x07Profile\x12\x1c.alpaserve.v1.ProfileRequest\x1a\x1d.alpaserve.v1.ProfileResponse0\x01\x12O\n\nGetProfile\x12\x1f.alpaserve.v1.GetProfileRequest\x1a .alpaserve.v1.GetProfileResponse\x12U\n\x0cListProfiles\x12!.alpaserve.v1.ListProfilesRequest\x1a\".alpaserve.v1.ListProfilesResponse\x12X\n\rImportProfile\x12\".alpaserve.v1.ImportProfileRequest\x1a#.alpaserve.v1.ImportProfileResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'alpaserve.v1.profiler_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_PROFILEREQUEST']._serialized_start=99
-  _globals['_PROFILEREQUEST']._serialized_end=219
-  _globals['_PROFILERESPONSE']._serialized_start=221
-  _globals['_PROFILERESPONSE']._serialized_end=342
-  _globals['_GETPROFILEREQUEST']._serialized_start=344
-  _globals['_GETPROFILEREQUEST']._serialized_end=377
-  _globals['_GETPROFILERESPONSE']._serialized_start=379
-  _globals['_GETPROFILERESPONSE']._serialized_end=443
-  _globals['_LISTPROFILESREQUEST']._serialized_start=445
-  _globals['_LISTPROFILESREQUEST']._serialized_end=466
-  _globals['_LISTPROFILESRESPONSE']._serialized_start=468
-  _globals['_LISTPROFILESRESPONSE']._serialized_end=505
-  _globals['_IMPORTPROFILEREQUEST']._serialized_start=507
-  _globals['_IMPORTPROFILEREQUEST']._serialized_end=565
-  _globals['_IMPORTPROFILERESPONSE']._serialized_start=567
-  _globals['_IMPORTPROFILERESPONSE']._serialized_end=605
-  _globals['_PROFILER']._serialized_start=608
-  _globals['_PROFILER']._serialized_end=950
+  _globals['_PROFILEREQUEST']._serialized_start=100
+  _globals['_PROFILEREQUEST']._serialized_end=278
+  _globals['_PRUNED']._serialized_start=280
+  _globals['_PRUNED']._serialized_end=350
+  _globals['_PROFILERESPONSE']._serialized_start=353
+  _globals['_PROFILERESPONSE']._serialized_end=514
+  _globals['_GETPROFILEREQUEST']._serialized_start=516
+  _globals['_GETPROFILEREQUEST']._serialized_end=549
+  _globals['_GETPROFILERESPONSE']._serialized_start=551
+  _globals['_GETPROFILERESPONSE']._serialized_end=615
+  _globals['_LISTPROFILESREQUEST']._serialized_start=617
+  _globals['_LISTPROFILESREQUEST']._serialized_end=638
+  _globals['_LISTPROFILESRESPONSE']._serialized_start=640
+  _globals['_LISTPROFILESRESPONSE']._serialized_end=677
+  _globals['_IMPORTPROFILEREQUEST']._serialized_start=679
+  _globals['_IMPORTPROFILEREQUEST']._serialized_end=757
+  _globals['_IMPORTPROFILERESPONSE']._serialized_start=759
+  _globals['_IMPORTPROFILERESPONSE']._serialized_end=797
+  _globals['_PROFILER']._serialized_start=800
+  _globals['_PROFILER']._serialized_end=1142
 # @@protoc_insertion_point(module_scope)

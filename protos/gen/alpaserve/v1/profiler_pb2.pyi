@@ -30,13 +30,24 @@ class ProfileRequest(_message.Message):
     CONFIGS_FIELD_NUMBER: _builtins.int
     BATCH_SIZES_FIELD_NUMBER: _builtins.int
     NUM_REPEATS_FIELD_NUMBER: _builtins.int
+    NUM_DEVICES_FIELD_NUMBER: _builtins.int
+    DEVICE_KIND_FIELD_NUMBER: _builtins.int
+    AFRESH_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """A registered model with a source."""
     num_repeats: _builtins.int
     """Timed runs per stage; 0 means the profiler's default."""
+    num_devices: _builtins.int
+    """Devices of the cluster to profile for, of which one group may span a node; what the profiler's own
+    devices cannot run is estimated. 0 means its own devices.
+    """
+    device_kind: _builtins.str
+    """A kind of device that the profiler knows but does not have, as v100: everything is estimated."""
+    afresh: _builtins.bool
+    """Measure again what an order like this one measured before it was interrupted."""
     @_builtins.property
     def configs(self) -> _containers.RepeatedCompositeFieldContainer[_model_pb2.ParallelConfig]:
-        """The configs; empty means every one that the profiler's devices can run."""
+        """The configs; empty means every one that fits the cluster."""
 
     @_builtins.property
     def batch_sizes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
@@ -49,14 +60,42 @@ class ProfileRequest(_message.Message):
         configs: _abc.Iterable[_model_pb2.ParallelConfig] | None = ...,
         batch_sizes: _abc.Iterable[_builtins.int] | None = ...,
         num_repeats: _builtins.int = ...,
+        num_devices: _builtins.int = ...,
+        device_kind: _builtins.str = ...,
+        afresh: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_sizes", b"batch_sizes", "configs", b"configs", "model", b"model", "num_repeats", b"num_repeats"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["afresh", b"afresh", "batch_sizes", b"batch_sizes", "configs", b"configs", "device_kind", b"device_kind", "model", b"model", "num_devices", b"num_devices", "num_repeats", b"num_repeats"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ProfileRequest: _TypeAlias = ProfileRequest  # noqa: Y015
+
+@_typing.final
+class Pruned(_message.Message):
+    """A config that is left out, and why."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONFIG_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    reason: _builtins.str
+    @_builtins.property
+    def config(self) -> _model_pb2.ParallelConfig: ...
+    def __init__(
+        self,
+        *,
+        config: _model_pb2.ParallelConfig | None = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["config", b"config"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["config", b"config", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Pruned: _TypeAlias = Pruned  # noqa: Y015
 
 @_typing.final
 class ProfileResponse(_message.Message):
@@ -66,25 +105,31 @@ class ProfileResponse(_message.Message):
 
     MEASURED_FIELD_NUMBER: _builtins.int
     PROFILE_FIELD_NUMBER: _builtins.int
+    PRUNED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def measured(self) -> _profile_pb2.StageProfile:
-        """One config was measured."""
+        """One config was measured, or estimated."""
 
     @_builtins.property
     def profile(self) -> _profile_pb2.ModelProfile:
         """All were, and the profile is stored."""
+
+    @_builtins.property
+    def pruned(self) -> Global___Pruned:
+        """A config that no group could run."""
 
     def __init__(
         self,
         *,
         measured: _profile_pb2.StageProfile | None = ...,
         profile: _profile_pb2.ModelProfile | None = ...,
+        pruned: Global___Pruned | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "measured", b"measured", "profile", b"profile"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "measured", b"measured", "profile", b"profile", "pruned", b"pruned"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "measured", b"measured", "profile", b"profile"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "measured", b"measured", "profile", b"profile", "pruned", b"pruned"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["measured", "profile"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["measured", "profile", "pruned"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
@@ -181,18 +226,22 @@ class ImportProfileRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     PROFILES_JSON_FIELD_NUMBER: _builtins.int
+    ALPA_TSV_FIELD_NUMBER: _builtins.int
     profiles_json: _builtins.bytes
     """A document of schema alpaserve.profiles/v1."""
+    alpa_tsv: _builtins.bytes
+    """The table that Alpa's benchmark writes, tab-separated."""
     def __init__(
         self,
         *,
         profiles_json: _builtins.bytes = ...,
+        alpa_tsv: _builtins.bytes = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "profiles_json", b"profiles_json"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["alpa_tsv", b"alpa_tsv", "content", b"content", "profiles_json", b"profiles_json"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "profiles_json", b"profiles_json"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alpa_tsv", b"alpa_tsv", "content", b"content", "profiles_json", b"profiles_json"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_content: _TypeAlias = _typing.Literal["profiles_json"]  # noqa: Y015
+    _WhichOneofReturnType_content: _TypeAlias = _typing.Literal["profiles_json", "alpa_tsv"]  # noqa: Y015
     _WhichOneofArgType_content: _TypeAlias = _typing.Literal["content", b"content"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_content) -> _WhichOneofReturnType_content | None: ...
 

@@ -23,37 +23,40 @@ _sym_db = _symbol_database.Default()
 
 
 from alpaserve.v1 import model_pb2 as alpaserve_dot_v1_dot_model__pb2
+from alpaserve.v1 import profile_pb2 as alpaserve_dot_v1_dot_profile__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x61lpaserve/v1/worker.proto\x12\x0c\x61lpaserve.v1\x1a\x18\x61lpaserve/v1/model.proto\"f\n\x10\x46ormGroupRequest\x12\r\n\x05group\x18\x01 \x01(\t\x12,\n\x06\x63onfig\x18\x02 \x01(\x0b\x32\x1c.alpaserve.v1.ParallelConfig\x12\x15\n\rlocal_devices\x18\x03 \x03(\r\"$\n\x11\x46ormGroupResponse\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\t\"\x96\x01\n\x10LoadModelRequest\x12\r\n\x05group\x18\x01 \x01(\t\x12\"\n\x05model\x18\x02 \x01(\x0b\x32\x13.alpaserve.v1.Model\x12\x17\n\x0fstage_latency_s\x18\x03 \x03(\x01\x12\x1a\n\x12stage_weight_bytes\x18\x04 \x03(\x04\x12\x1a\n\x12request_overhead_s\x18\x05 \x01(\x01\"(\n\x11LoadModelResponse\x12\x13\n\x0bload_time_s\x18\x01 \x01(\x01\"2\n\x12UnloadModelRequest\x12\r\n\x05group\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\"\x15\n\x13UnloadModelResponse\"%\n\x14\x44issolveGroupRequest\x12\r\n\x05group\x18\x01 \x01(\t\"\x17\n\x15\x44issolveGroupResponse\"\x18\n\x16GetWorkerStatusRequest\"\x83\x01\n\x0cRunningGroup\x12\r\n\x05group\x18\x01 \x01(\t\x12,\n\x06\x63onfig\x18\x02 \x01(\x0b\x32\x1c.alpaserve.v1.ParallelConfig\x12\x15\n\rlocal_devices\x18\x03 \x03(\r\x12\x0e\n\x06models\x18\x04 \x03(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x05 \x01(\t\"Y\n\x17GetWorkerStatusResponse\x12*\n\x06groups\x18\x01 \x03(\x0b\x32\x1a.alpaserve.v1.RunningGroup\x12\x12\n\nused_bytes\x18\x02 \x03(\x04\x32\xb2\x03\n\x06Worker\x12L\n\tFormGroup\x12\x1e.alpaserve.v1.FormGroupRequest\x1a\x1f.alpaserve.v1.FormGroupResponse\x12L\n\tLoadModel\x12\x1e.alpaserve.v1.LoadModelRequest\x1a\x1f.alpaserve.v1.LoadModelResponse\x12R\n\x0bUnloadModel\x12 .alpaserve.v1.UnloadModelRequest\x1a!.alpaserve.v1.UnloadModelResponse\x12X\n\rDissolveGroup\x12\".alpaserve.v1.DissolveGroupRequest\x1a#.alpaserve.v1.DissolveGroupResponse\x12^\n\x0fGetWorkerStatus\x12$.alpaserve.v1.GetWorkerStatusRequest\x1a%.alpaserve.v1.GetWorkerStatusResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x61lpaserve/v1/worker.proto\x12\x0c\x61lpaserve.v1\x1a\x18\x61lpaserve/v1/model.proto\x1a\x1a\x61lpaserve/v1/profile.proto\"f\n\x10\x46ormGroupRequest\x12\r\n\x05group\x18\x01 \x01(\t\x12,\n\x06\x63onfig\x18\x02 \x01(\x0b\x32\x1c.alpaserve.v1.ParallelConfig\x12\x15\n\rlocal_devices\x18\x03 \x03(\r\"$\n\x11\x46ormGroupResponse\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\t\"8\n\tBatchCost\x12\x12\n\nbatch_size\x18\x01 \x01(\r\x12\x17\n\x0fstage_latency_s\x18\x02 \x03(\x01\"\x8c\x02\n\x10LoadModelRequest\x12\r\n\x05group\x18\x01 \x01(\t\x12\"\n\x05model\x18\x02 \x01(\x0b\x32\x13.alpaserve.v1.Model\x12\x17\n\x0fstage_latency_s\x18\x03 \x03(\x01\x12\x1a\n\x12stage_weight_bytes\x18\x04 \x03(\x04\x12\x1a\n\x12request_overhead_s\x18\x05 \x01(\x01\x12/\n\x0elarger_batches\x18\x06 \x03(\x0b\x32\x17.alpaserve.v1.BatchCost\x12\x12\n\nboundaries\x18\x07 \x03(\r\x12/\n\x0c\x64\x65vice_costs\x18\x08 \x01(\x0b\x32\x19.alpaserve.v1.DeviceCosts\"(\n\x11LoadModelResponse\x12\x13\n\x0bload_time_s\x18\x01 \x01(\x01\"2\n\x12UnloadModelRequest\x12\r\n\x05group\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\"\x15\n\x13UnloadModelResponse\"%\n\x14\x44issolveGroupRequest\x12\r\n\x05group\x18\x01 \x01(\t\"\x17\n\x15\x44issolveGroupResponse\"\x18\n\x16GetWorkerStatusRequest\"\x83\x01\n\x0cRunningGroup\x12\r\n\x05group\x18\x01 \x01(\t\x12,\n\x06\x63onfig\x18\x02 \x01(\x0b\x32\x1c.alpaserve.v1.ParallelConfig\x12\x15\n\rlocal_devices\x18\x03 \x03(\r\x12\x0e\n\x06models\x18\x04 \x03(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x05 \x01(\t\"Y\n\x17GetWorkerStatusResponse\x12*\n\x06groups\x18\x01 \x03(\x0b\x32\x1a.alpaserve.v1.RunningGroup\x12\x12\n\nused_bytes\x18\x02 \x03(\x04\x32\xb2\x03\n\x06Worker\x12L\n\tFormGroup\x12\x1e.alpaserve.v1.FormGroupRequest\x1a\x1f.alpaserve.v1.FormGroupResponse\x12L\n\tLoadModel\x12\x1e.alpaserve.v1.LoadModelRequest\x1a\x1f.alpaserve.v1.LoadModelResponse\x12R\n\x0bUnloadModel\x12 .alpaserve.v1.UnloadModelRequest\x1a!.alpaserve.v1.UnloadModelResponse\x12X\n\rDissolveGroup\x12\".alpaserve.v1.DissolveGroupRequest\x1a#.alpaserve.v1.DissolveGroupResponse\x12^\n\x0fGetWorkerStatus\x12$.alpaserve.v1.GetWorkerStatusRequest\x1a%.alpaserve.v1.GetWorkerStatusResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'alpaserve.v1.worker_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_FORMGROUPREQUEST']._serialized_start=69
-  _globals['_FORMGROUPREQUEST']._serialized_end=171
-  _globals['_FORMGROUPRESPONSE']._serialized_start=173
-  _globals['_FORMGROUPRESPONSE']._serialized_end=209
-  _globals['_LOADMODELREQUEST']._serialized_start=212
-  _globals['_LOADMODELREQUEST']._serialized_end=362
-  _globals['_LOADMODELRESPONSE']._serialized_start=364
-  _globals['_LOADMODELRESPONSE']._serialized_end=404
-  _globals['_UNLOADMODELREQUEST']._serialized_start=406
-  _globals['_UNLOADMODELREQUEST']._serialized_end=456
-  _globals['_UNLOADMODELRESPONSE']._serialized_start=458
-  _globals['_UNLOADMODELRESPONSE']._serialized_end=479
-  _globals['_DISSOLVEGROUPREQUEST']._serialized_start=481
-  _globals['_DISSOLVEGROUPREQUEST']._serialized_end=518
-  _globals['_DISSOLVEGROUPRESPONSE']._serialized_start=520
-  _globals['_DISSOLVEGROUPRESPONSE']._serialized_end=543
-  _globals['_GETWORKERSTATUSREQUEST']._serialized_start=545
-  _globals['_GETWORKERSTATUSREQUEST']._serialized_end=569
-  _globals['_RUNNINGGROUP']._serialized_start=572
-  _globals['_RUNNINGGROUP']._serialized_end=703
-  _globals['_GETWORKERSTATUSRESPONSE']._serialized_start=705
-  _globals['_GETWORKERSTATUSRESPONSE']._serialized_end=794
-  _globals['_WORKER']._serialized_start=797
-  _globals['_WORKER']._serialized_end=1231
+  _globals['_FORMGROUPREQUEST']._serialized_start=97
+  _globals['_FORMGROUPREQUEST']._serialized_end=199
+  _globals['_FORMGROUPRESPONSE']._serialized_start=201
+  _globals['_FORMGROUPRESPONSE']._serialized_end=237
+  _globals['_BATCHCOST']._serialized_start=239
+  _globals['_BATCHCOST']._serialized_end=295
+  _globals['_LOADMODELREQUEST']._serialized_start=298
+  _globals['_LOADMODELREQUEST']._serialized_end=566
+  _globals['_LOADMODELRESPONSE']._serialized_start=568
+  _globals['_LOADMODELRESPONSE']._serialized_end=608
+  _globals['_UNLOADMODELREQUEST']._serialized_start=610
+  _globals['_UNLOADMODELREQUEST']._serialized_end=660
+  _globals['_UNLOADMODELRESPONSE']._serialized_start=662
+  _globals['_UNLOADMODELRESPONSE']._serialized_end=683
+  _globals['_DISSOLVEGROUPREQUEST']._serialized_start=685
+  _globals['_DISSOLVEGROUPREQUEST']._serialized_end=722
+  _globals['_DISSOLVEGROUPRESPONSE']._serialized_start=724
+  _globals['_DISSOLVEGROUPRESPONSE']._serialized_end=747
+  _globals['_GETWORKERSTATUSREQUEST']._serialized_start=749
+  _globals['_GETWORKERSTATUSREQUEST']._serialized_end=773
+  _globals['_RUNNINGGROUP']._serialized_start=776
+  _globals['_RUNNINGGROUP']._serialized_end=907
+  _globals['_GETWORKERSTATUSRESPONSE']._serialized_start=909
+  _globals['_GETWORKERSTATUSRESPONSE']._serialized_end=998
+  _globals['_WORKER']._serialized_start=1001
+  _globals['_WORKER']._serialized_end=1435
 # @@protoc_insertion_point(module_scope)

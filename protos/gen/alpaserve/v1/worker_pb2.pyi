@@ -4,6 +4,7 @@ isort:skip_file
 """
 
 from alpaserve.v1 import model_pb2 as _model_pb2
+from alpaserve.v1 import profile_pb2 as _profile_pb2
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -75,6 +76,34 @@ class FormGroupResponse(_message.Message):
 Global___FormGroupResponse: _TypeAlias = FormGroupResponse  # noqa: Y015
 
 @_typing.final
+class BatchCost(_message.Message):
+    """What a batch costs."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BATCH_SIZE_FIELD_NUMBER: _builtins.int
+    STAGE_LATENCY_S_FIELD_NUMBER: _builtins.int
+    batch_size: _builtins.int
+    """Requests in the batch: at least 2."""
+    @_builtins.property
+    def stage_latency_s(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Seconds per stage, overhead factors included."""
+
+    def __init__(
+        self,
+        *,
+        batch_size: _builtins.int = ...,
+        stage_latency_s: _abc.Iterable[_builtins.float] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_size", b"batch_size", "stage_latency_s", b"stage_latency_s"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchCost: _TypeAlias = BatchCost  # noqa: Y015
+
+@_typing.final
 class LoadModelRequest(_message.Message):
     """The replica to load."""
 
@@ -85,6 +114,9 @@ class LoadModelRequest(_message.Message):
     STAGE_LATENCY_S_FIELD_NUMBER: _builtins.int
     STAGE_WEIGHT_BYTES_FIELD_NUMBER: _builtins.int
     REQUEST_OVERHEAD_S_FIELD_NUMBER: _builtins.int
+    LARGER_BATCHES_FIELD_NUMBER: _builtins.int
+    BOUNDARIES_FIELD_NUMBER: _builtins.int
+    DEVICE_COSTS_FIELD_NUMBER: _builtins.int
     group: _builtins.str
     """The group."""
     request_overhead_s: _builtins.float
@@ -101,6 +133,18 @@ class LoadModelRequest(_message.Message):
     def stage_weight_bytes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Weight bytes per device of each stage, as profiled: what memory is accounted with."""
 
+    @_builtins.property
+    def larger_batches(self) -> _containers.RepeatedCompositeFieldContainer[Global___BatchCost]:
+        """What larger batches cost, where the group may form them; sizes ascend."""
+
+    @_builtins.property
+    def boundaries(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Where the profile cut the layers into stages; empty means that the worker chooses."""
+
+    @_builtins.property
+    def device_costs(self) -> _profile_pb2.DeviceCosts:
+        """From which the profile sharded the stages; absent means the worker's own figures."""
+
     def __init__(
         self,
         *,
@@ -109,10 +153,13 @@ class LoadModelRequest(_message.Message):
         stage_latency_s: _abc.Iterable[_builtins.float] | None = ...,
         stage_weight_bytes: _abc.Iterable[_builtins.int] | None = ...,
         request_overhead_s: _builtins.float = ...,
+        larger_batches: _abc.Iterable[Global___BatchCost] | None = ...,
+        boundaries: _abc.Iterable[_builtins.int] | None = ...,
+        device_costs: _profile_pb2.DeviceCosts | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["model", b"model"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["device_costs", b"device_costs", "model", b"model"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["group", b"group", "model", b"model", "request_overhead_s", b"request_overhead_s", "stage_latency_s", b"stage_latency_s", "stage_weight_bytes", b"stage_weight_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["boundaries", b"boundaries", "device_costs", b"device_costs", "group", b"group", "larger_batches", b"larger_batches", "model", b"model", "request_overhead_s", b"request_overhead_s", "stage_latency_s", b"stage_latency_s", "stage_weight_bytes", b"stage_weight_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
