@@ -6,6 +6,7 @@ requests a second there, and 58 without a memory limit.
 
 import argparse
 from collections.abc import Callable, Iterator
+from functools import partial
 
 from benchmarks.problems import tight_memory
 from benchmarks.published import searched
@@ -34,13 +35,10 @@ def rows(budget_s: float) -> Iterator[tuple[object, ...]]:
         (False, "a Gamma stream of every model"),
     ):
         for policy in ("selective-replication", "alpaserve-paper", "alpaserve"):
-            rate = highest_rate(lambda at, d=is_dealt: tight_memory(at, is_dealt=d), policy, budget_s)  # type: ignore[misc]
+            rate = highest_rate(partial(tight_memory, is_dealt=is_dealt), policy, budget_s)
             yield traffic, policy, rate, rate / _PUBLISHED_GREEDY_PER_S
-        endless = highest_rate(
-            lambda at, d=is_dealt: tight_memory(at, 1 << 45, is_dealt=d),  # type: ignore[misc]
-            "alpaserve",
-            budget_s,
-        )
+        roomy = partial(tight_memory, memory_bytes=1 << 45, is_dealt=is_dealt)
+        endless = highest_rate(roomy, "alpaserve", budget_s)
         yield traffic, "alpaserve, memory no object", endless, endless / _PUBLISHED_GREEDY_PER_S
 
 

@@ -1,9 +1,7 @@
 """Variations of a problem, planned side by side; nothing of it is applied."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
-from typing import Any
+from collections.abc import AsyncIterator, Callable
 
 from alpaserve.v1 import planner_pb2
 
@@ -11,20 +9,21 @@ from services.core.errors import InvalidArgument
 from services.core.problem import Problem
 from services.infra.wire import to_placement
 from services.planner.messages import capacity_message, cell_message, probe_message
+from services.planner.policies.bisections import capacity
 from services.planner.policies.plan import Plan
 from services.planner.policies.questions import (
     DEFAULT_PRECISION,
     Probe,
     Target,
-    Vary,
     bound_for,
-    capacity,
     given_plan,
     no_bound,
+    to_vary,
 )
 from services.planner.policies.search import Limits
-from services.planner.policies.variations import OWN_SLO, Axes, explore
-from services.planner.searching import Searching, aside
+from services.planner.policies.threads import aside, unordered
+from services.planner.policies.variations import Axes, explore
+from services.planner.searching import Searching
 
 Response = planner_pb2.ExploreResponse
 Tell = Callable[[Response], None]
@@ -68,34 +67,30 @@ async def explored(
 
 def explore_grid(problem: Problem, grid: planner_pb2.Grid, searching: Searching, num_threads: int, tell: Tell) -> None:
     """Tell of every cell as it is done."""
-    axes = Axes(
-        policies=tuple(grid.policies) or (searching.policy,),
-        num_devices=tuple(grid.num_devices) or (problem.spec.cluster.num_devices,),
-        rate_scales=tuple(grid.rate_scales) or (1.0,),
-        cv_scales=tuple(grid.cv_scales) or (1.0,),
-        slo_scales=tuple(grid.slo_scales) or (OWN_SLO,),
+    axes = Axes.of(
+        problem,
+        grid.policies or (searching.policy,),
+        num_devices=grid.num_devices,
+        rate_scales=grid.rate_scales,
+        cv_scales=grid.cv_scales,
+        slo_scales=grid.slo_scales,
     )
+    searching.check_used(axes.policies)
+
+    def make(policy: str, problem: Problem, limits: Limits) -> Plan:
+        return searching.make_by(policy, problem, limits, map)
+
     # Threads of its own: cells whose legs waited for the same threads would wait for ever.
-    with ThreadPoolExecutor(num_threads, "cell") as threads:
-
-        def as_done(function: Callable[[Any], Any], items: Sequence[Any]) -> Iterable[Any]:
-            for done in as_completed([threads.submit(function, item) for item in items]):
-                yield done.result()
-
-        def make(policy: str, problem: Problem, limits: Limits) -> Plan:
-            return searching.make_by(policy, problem, limits, map)
-
-        try:
-            for cell in explore(problem, axes, make, searching.limits, searching.seed, as_done, num_threads):
-                tell(Response(cell=cell_message(cell)))
-        finally:
-            threads.shutdown(wait=False, cancel_futures=True)
+    with unordered(num_threads) as pool:
+        for cell in explore(problem, axes, make, searching.limits, searching.seed, pool, num_threads):
+            tell(Response(cell=cell_message(cell)))
 
 
 def explore_capacity(
     problem: Problem, question: planner_pb2.CapacityQuestion, searching: Searching, tell: Tell
 ) -> None:
     """Tell of every scale tried, then of what was found."""
+    searching.check_used([searching.policy])
 
     def on_probe(probe: Probe) -> None:
         tell(Response(probe=probe_message(probe)))
@@ -105,12 +100,5 @@ def explore_capacity(
     bound = no_bound if is_given else bound_for(searching.policy)
     target = Target(question.target, make, searching.limits, bound, on_probe)
     precision = question.precision or DEFAULT_PRECISION
-    found = capacity(problem, to_vary(question.vary), target, searching.seed, precision)
+    found = capacity(problem, to_vary(question.vary, "vary"), target, searching.seed, precision)
     tell(Response(capacity=capacity_message(found)))
-
-
-def to_vary(name: str) -> Vary:
-    """Raises: InvalidArgument."""
-    if name not in list(Vary):
-        raise InvalidArgument(f"vary must be {' or '.join(Vary)}, got {name!r}")
-    return Vary(name)

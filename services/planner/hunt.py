@@ -10,11 +10,12 @@ from alpaserve.v1 import planner_pb2
 from services.core.problem import Problem
 from services.core.timeline import Timeline, Window, report_timeline, simulate_timeline
 from services.planner.messages import target_message
-from services.planner.policies.bound import attainment_bound, pooled_bound
+from services.planner.policies.bisections import fewest_devices
 from services.planner.policies.plan import Plan, with_held_out
-from services.planner.policies.questions import FewestDevices, Target, bound_for, fewest_devices
+from services.planner.policies.questions import FewestDevices, Target, bound_for, quick_bound
+from services.planner.policies.threads import aside
 from services.planner.policies.variations import is_over
-from services.planner.searching import Searching, aside
+from services.planner.searching import Searching
 
 PROGRESS_EVERY_S = 0.2
 
@@ -23,7 +24,8 @@ class Hunt:
     """The search that a request asks for. Leaving `progress` early cancels it."""
 
     def __init__(self, problem: Problem, request: planner_pb2.PlanRequest, searching: Searching) -> None:
-        """Raises: InvalidArgument for a target that is none."""
+        """Raises: InvalidArgument for a target that is none, or what the policy does not use."""
+        searching.check_used([searching.policy])
         bound = bound_for(searching.policy)
         self._problem = problem
         self._searching = searching
@@ -62,18 +64,12 @@ class Hunt:
             while not bounding.done() and not is_over(self._searching.limits):
                 await first_done([bounding])
                 yield self._message(bounding)
-            known = bounding.result() if bounding.done() else self._quick_bound()
+            known = bounding.result() if bounding.done() else quick_bound(self._searching.policy, self._problem)
             self._plan = plan if self._fewest else replace(plan, upper_bound=known)
         finally:
             self._searching.cancel()
             searching.cancel()
             bounding.cancel()
-
-    def _quick_bound(self) -> float | None:
-        """A looser bound that takes no time."""
-        if bound_for(self._searching.policy) is not attainment_bound:
-            return None
-        return pooled_bound(self._problem)
 
     def plan_with_held_out(self) -> Plan:
         """The plan with what it attains on traffic that no search saw."""

@@ -2,10 +2,8 @@
 
 import os
 import threading
-from collections.abc import Callable
-from concurrent.futures import Future
+from collections.abc import Sequence
 from time import monotonic
-from typing import Any, TypeVar
 
 from alpaserve.v1 import planner_pb2
 
@@ -13,11 +11,17 @@ from services.core.placement import DEFAULT_DISPATCH
 from services.core.problem import Problem
 from services.infra.wire import duration_s
 from services.planner.policies.clockwork import DEFAULT_WINDOW_S
-from services.planner.policies.plan import DEFAULT_POLICY, Plan, find_policy, make_plan, warm_up
+from services.planner.policies.plan import (
+    DEFAULT_POLICY,
+    RESAMPLES_ARE_FOR,
+    WINDOW_IS_FOR,
+    Plan,
+    check_used,
+    find_policy,
+    make_plan,
+    warm_up,
+)
 from services.planner.policies.search import DEFAULT_CHAINS, Limits, Pool, Search
-
-ResultT = TypeVar("ResultT")
-
 
 # What is planned from the last window's arrivals is for the next one's.
 _LIVE_RESAMPLES = 2
@@ -40,6 +44,7 @@ class Searching:
         self.limits = Limits(request.max_simulations or None, self._share_of_time)
         self.seed = request.seed
         self.attainment = 0.0
+        self._request = request
         self._dispatch = request.dispatch or DEFAULT_DISPATCH
         self._window_s = duration_s(request.window, "window") if request.HasField("window") else DEFAULT_WINDOW_S
         self._num_resamples = num_resamples(request)
@@ -53,6 +58,13 @@ class Searching:
         self._is_warm: set[str] = set()
         self._running: list[Search] = []
         self._num_finished = 0
+
+    def check_used(self, policies: Sequence[str]) -> None:
+        """Raises: InvalidArgument for what the request gives and none of the policies uses."""
+        if self._request.HasField("window"):
+            check_used("window", WINDOW_IS_FOR, policies)
+        if self._request.HasField("num_resamples"):
+            check_used("num_resamples", RESAMPLES_ARE_FOR, policies)
 
     @property
     def elapsed_s(self) -> float:
@@ -109,18 +121,3 @@ class Searching:
 
     def _note(self, attainment: float, num_simulations: int) -> None:
         self.attainment = attainment
-
-
-def aside(function: Callable[..., ResultT], *arguments: Any) -> "Future[ResultT]":
-    """The function's result, from a thread that no process waits for at its end."""
-    future: Future[ResultT] = Future()
-    future.set_running_or_notify_cancel()
-
-    def run() -> None:
-        try:
-            future.set_result(function(*arguments))
-        except BaseException as error:
-            future.set_exception(error)
-
-    threading.Thread(target=run, daemon=True).start()
-    return future

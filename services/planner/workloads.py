@@ -12,13 +12,13 @@ from services.core.errors import InvalidArgument, InvalidWorkload
 from services.core.workload import Workload
 from services.infra.store.arrivals import KEPT_S, ArrivalStore
 from services.infra.wire import duration_s
+from services.planner.policies.variations import MOST_REQUESTS
 
 log = structlog.get_logger()
 
 BUCKET_S = 1.0
 ASSUMED_RATE_PER_S = 1.0
 MIN_CV, MAX_CV = 1e-3, 100.0
-MAX_REQUESTS = 10_000_000
 
 
 def exact_workload(message: workload_pb2.Arrivals) -> Workload:
@@ -39,8 +39,8 @@ def drawn_workload(message: workload_pb2.GammaProcess, seed: int) -> Workload:
     if message.cv != 0 and not MIN_CV <= message.cv <= MAX_CV:
         raise InvalidWorkload(f"cv must be 0 or from {MIN_CV} to {MAX_CV}, got {message.cv}")
     num_expected = sum(message.rate_per_s.values()) * length_s
-    if not num_expected <= MAX_REQUESTS:
-        raise InvalidWorkload(f"{num_expected:g} requests are too many to draw; at most {MAX_REQUESTS}")
+    if not num_expected <= MOST_REQUESTS:
+        raise InvalidWorkload(f"{num_expected:g} requests are too many to draw; at most {MOST_REQUESTS}")
     return gamma_workload(dict(message.rate_per_s), message.cv, length_s, seed)
 
 

@@ -115,6 +115,8 @@ def test_a_cluster_that_holds_no_model_is_an_error(run: Run, paths: dict[str, Pa
         (["--max-simulations", "0"], "0"),
         (["--max-simulations", "5", "--time-budget", "5"], "exclude"),
         (["--dispatch", "random"], "'random'"),
+        (["--policy", "clockwork++", "--window", "0"], "0.0"),
+        (["--resamples", "-1"], "-1"),
     ],
 )
 def test_options_that_mean_nothing_are_refused(
@@ -126,3 +128,38 @@ def test_options_that_mean_nothing_are_refused(
     assert finished.stdout == ""
     assert finished.stderr.count("\n") == 1
     assert named in finished.stderr
+
+
+@pytest.mark.parametrize("target", [(), ("--target", "0.9"), ("--planner", "127.0.0.1:1")])
+@pytest.mark.parametrize(
+    ("policy", "option", "user"),
+    [
+        ("alpaserve", ("--window", "60"), "clockwork++"),
+        ("alpaserve-paper", ("--window", "5"), "clockwork++"),
+        ("alpaserve-paper", ("--resamples", "2"), "alpaserve"),
+        ("clockwork++", ("--resamples", "0"), "alpaserve"),
+    ],
+)
+def test_options_that_the_policy_does_not_use_are_refused(
+    run: Run, paths: dict[str, Path], policy: str, option: tuple[str, str], user: str, target: tuple[str, ...]
+) -> None:
+    finished = run("plan", *options(paths, *PLAN), "--policy", policy, *option, *target, "--output", "json")
+
+    assert finished.exit_code == 2
+    assert finished.stdout == ""
+    assert finished.stderr.count("\n") == 1
+    assert f"{option[0]} is only for the policy {user}; {policy} would ignore it" in finished.stderr
+
+
+@pytest.mark.parametrize(
+    ("policy", "option"), [("clockwork++", ("--window", "1")), ("alpaserve", ("--resamples", "1"))]
+)
+def test_options_that_the_policy_uses_are_taken(
+    run: Run, paths: dict[str, Path], policy: str, option: tuple[str, str]
+) -> None:
+    chosen = ("--policy", policy, *option, "--max-simulations", "30", "--output", "json")
+
+    finished = run("plan", *options(paths, *PLAN), *chosen)
+
+    assert finished.exit_code == 0
+    assert json.loads(finished.stdout)["policy"] == policy

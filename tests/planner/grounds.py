@@ -1,6 +1,7 @@
 """Grounds, states and chains to walk on, and what must hold of every state."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -12,9 +13,9 @@ from services.planner.policies.improved import groups_held, starting_points
 from services.planner.policies.search import Search
 
 
-def with_models(problem: Problem, **changes: dict[str, object]) -> Problem:
+def with_models(problem: Problem, **changes: dict[str, Any]) -> Problem:
     """The problem with changed keys of some models, by name."""
-    models = tuple(replace(model, **changes.get(model.name, {})) for model in problem.spec.models)  # type: ignore[arg-type]
+    models = tuple(replace(model, **changes.get(model.name, {})) for model in problem.spec.models)
     return pose(replace(problem.spec, models=models), problem.profiles, problem.workload)
 
 

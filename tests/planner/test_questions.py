@@ -7,19 +7,10 @@ import pytest
 from services.core.errors import InvalidArgument, NotPlaced
 from services.core.placement import Placement
 from services.core.problem import Problem
+from services.planner.policies.bisections import capacity, fewest_devices, fewest_nodes
 from services.planner.policies.bound import attainment_bound
 from services.planner.policies.plan import Plan, make_plan
-from services.planner.policies.questions import (
-    Probe,
-    Target,
-    Vary,
-    bound_for,
-    capacity,
-    fewest_devices,
-    fewest_nodes,
-    given_plan,
-    no_bound,
-)
+from services.planner.policies.questions import Probe, Target, Vary, bound_for, given_plan, no_bound
 from services.planner.policies.search import Limits, Search
 from services.planner.policies.variations import MakePlan
 from tests.planner.problems import at, bursty, even_profile, posed, profiles, spec

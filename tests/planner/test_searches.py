@@ -4,11 +4,13 @@ import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from alpaserve.v1 import planner_pb2
 from alpaserve_cli.wire import cluster_message, model_messages, workload_message
-from alpaserve_client import AlpaServeClientError, PlannerClient
+from alpaserve_client import AlpaServeClientError, InvalidArgument, PlannerClient
+from google.protobuf import duration_pb2
 
 from services.core.problem import Problem
 from services.infra.wire import profiles_message
@@ -18,6 +20,7 @@ from tests.planner.problems import bursty
 from tests.waiting import until
 
 PROBLEM = bursty(num_models=16)
+MINUTE = duration_pb2.Duration(seconds=60)
 
 
 @pytest.fixture(scope="module")
@@ -122,6 +125,47 @@ def test_questions_that_mean_nothing_are_refused(
 
     with pytest.raises(AlpaServeClientError, match=named):
         list(client.explore(request))
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ({"window": MINUTE}, "window is only for the policy clockwork[+][+]; alpaserve would ignore it"),
+        ({"policy": "uniform", "num_resamples": 0}, "num_resamples is only for the policy alpaserve; uniform would"),
+    ],
+)
+def test_what_the_policy_does_not_use_is_refused(client: PlannerClient, given: dict[str, Any], named: str) -> None:
+    with pytest.raises(InvalidArgument, match=named):
+        list(client.plan(asked(max_simulations=10, **given)))
+
+
+@pytest.mark.parametrize(
+    ("question", "given", "named"),
+    [
+        ({"grid": planner_pb2.Grid(policies=["uniform", "ilp"])}, {"window": MINUTE}, "window .*; uniform, ilp would"),
+        (
+            {"capacity": planner_pb2.CapacityQuestion(vary="rate", target=0.9)},
+            {"policy": "ilp", "num_resamples": 2},
+            "num_resamples .*; ilp would",
+        ),
+    ],
+)
+def test_what_no_policy_of_a_question_uses_is_refused(
+    client: PlannerClient, question: dict[str, Any], given: dict[str, Any], named: str
+) -> None:
+    request = planner_pb2.ExploreRequest(plan=asked(max_simulations=10, **given), **question)
+
+    with pytest.raises(InvalidArgument, match=named):
+        list(client.explore(request))
+
+
+def test_a_grid_may_give_what_one_of_its_policies_uses(client: PlannerClient) -> None:
+    grid = planner_pb2.Grid(policies=["uniform", "clockwork++"])
+    request = planner_pb2.ExploreRequest(plan=asked(max_simulations=100, window=MINUTE), grid=grid)
+
+    cells = [response.cell for response in client.explore(request)]
+
+    assert {cell.policy for cell in cells} == {"uniform", "clockwork++"}
 
 
 def test_cells_come_one_by_one(client: PlannerClient) -> None:

@@ -84,6 +84,12 @@ def test_a_config_too_wide_for_every_cluster_is_refused() -> None:
         list(explore(bursty(), Axes(("fixed-8x8",), (2, 4)), searched, Limits(10), 0, map))
 
 
+def test_an_axis_without_values_stays_what_it_is() -> None:
+    axes = Axes.of(bursty(), ["ilp"], num_devices=(), rate_scales=(), cv_scales=(2.0,), slo_scales=())
+
+    assert axes.scenarios == [Scenario(bursty().spec.cluster.num_devices, cv_scale=2.0)]
+
+
 @pytest.mark.parametrize(
     ("axes", "named"),
     [

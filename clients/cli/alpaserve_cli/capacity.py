@@ -28,6 +28,7 @@ from services.core.documents import placement_document
 from services.core.errors import InvalidArgument
 from services.core.placement import DEFAULT_DISPATCH, Placement
 from services.core.problem import Problem
+from services.planner.policies.bisections import capacity as highest_scale
 from services.planner.policies.plan import DEFAULT_POLICY, warm_up
 from services.planner.policies.questions import (
     DEFAULT_PRECISION,
@@ -38,8 +39,8 @@ from services.planner.policies.questions import (
     bound_for,
     given_plan,
     no_bound,
+    to_vary,
 )
-from services.planner.policies.questions import capacity as highest_scale
 
 
 def capacity(
@@ -70,7 +71,7 @@ def capacity(
     options = PlanOptions(policy, dispatch or DEFAULT_DISPATCH, seed, time_budget, max_simulations)
     check_target(target)
     check_precision(precision)
-    varied, kept = to_vary(vary), None if placement is None else read_placement(placement)
+    varied, kept = to_vary(vary, "--vary"), None if placement is None else read_placement(placement)
     with progress_line() as line:
         if planner is not None:
             request = explore_request(spec, profiles, workload)
@@ -109,13 +110,6 @@ def capacity_here(
 
 def show(line: ProgressLine, probe: Probe) -> None:
     line.show(f"scale {probe.value:.3f}, {probe.rate_per_s:.4g} requests/s: {probe_text(probe)}")
-
-
-def to_vary(name: str) -> Vary:
-    """Raises: InvalidArgument."""
-    if name not in list(Vary):
-        raise InvalidArgument(f"--vary must be {' or '.join(Vary)}, got {name!r}")
-    return Vary(name)
 
 
 def check_precision(precision: float) -> None:

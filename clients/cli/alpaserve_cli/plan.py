@@ -28,7 +28,6 @@ from services.core.documents import placement_document
 from services.core.errors import InvalidArgument
 from services.core.placement import DEFAULT_DISPATCH
 from services.core.timeline_documents import windows_document
-from services.planner.policies.clockwork import DEFAULT_WINDOW_S
 from services.planner.policies.plan import DEFAULT_POLICY
 
 ApplyOption = Annotated[bool, typer.Option("--apply", help="Make the plan the running placement.")]
@@ -52,7 +51,7 @@ def plan(
     time_budget: TimeBudgetOption = None,
     max_simulations: MaxSimulationsOption = None,
     dispatch: DispatchOption = DEFAULT_DISPATCH,
-    window: WindowOption = DEFAULT_WINDOW_S,
+    window: WindowOption = None,
     resamples: ResamplesOption = None,
     planner: RemoteOption = None,
     apply: ApplyOption = False,

@@ -15,8 +15,15 @@ from services.core.errors import InvalidArgument
 from services.core.placement import DEFAULT_DISPATCH
 from services.core.problem import Problem, pose
 from services.infra.wire import to_duration
-from services.planner.policies.clockwork import CLOCKWORK, DEFAULT_WINDOW_S
-from services.planner.policies.plan import DEFAULT_POLICY, POLICY_NAMES, find_policy
+from services.planner.policies.clockwork import DEFAULT_WINDOW_S
+from services.planner.policies.plan import (
+    DEFAULT_POLICY,
+    POLICY_NAMES,
+    RESAMPLES_ARE_FOR,
+    WINDOW_IS_FOR,
+    check_used,
+    find_policy,
+)
 from services.planner.policies.search import Limits
 
 PolicyOption = Annotated[str, typer.Option("--policy", help=f"How to search: {', '.join(POLICY_NAMES)}.")]
@@ -37,11 +44,17 @@ ResamplesOption = Annotated[
     int | None,
     typer.Option(
         "--resamples",
-        help="Workloads like the given one that alpaserve plans for as well, so that the plan does not fit the"
-        " accidents of one. [default: 2 for live arrivals, else 0]",
+        help=f"Workloads like the given one that {RESAMPLES_ARE_FOR} plans for as well, so that the plan does not"
+        " fit the accidents of one.",
+        show_default="2 for live arrivals, else 0",
     ),
 ]
-WindowOption = Annotated[float, typer.Option("--window", help=f"Seconds after which {CLOCKWORK} plans again.")]
+WindowOption = Annotated[
+    float | None,
+    typer.Option(
+        "--window", help=f"Seconds after which {WINDOW_IS_FOR} plans again.", show_default=f"{DEFAULT_WINDOW_S:g}"
+    ),
+]
 
 # The exit code of a question whose target nothing reached.
 NOT_REACHED = 3
@@ -49,14 +62,15 @@ NOT_REACHED = 3
 
 @dataclass(frozen=True, slots=True)
 class PlanOptions:
-    """How to search. Both limits None: as long as the policy itself finds sensible."""
+    """How to search. Both limits None: as long as the policy itself finds sensible. `window_s` and
+    `num_resamples` are for some policies only, and None for the others."""
 
     policy: str = DEFAULT_POLICY
     dispatch: str = DEFAULT_DISPATCH
     seed: int = 0
     time_budget_s: float | None = None
     max_simulations: int | None = None
-    window_s: float = DEFAULT_WINDOW_S
+    window_s: float | None = None
     num_resamples: int | None = None
 
     def __post_init__(self) -> None:
@@ -66,10 +80,14 @@ class PlanOptions:
         budget_s = self.time_budget_s
         if budget_s is not None and not (math.isfinite(budget_s) and budget_s > 0):
             raise InvalidArgument(f"--time-budget must be positive, got {budget_s!r}")
-        if not (math.isfinite(self.window_s) and self.window_s > 0):
-            raise InvalidArgument(f"--window must be positive, got {self.window_s!r}")
-        if self.num_resamples is not None and self.num_resamples < 0:
-            raise InvalidArgument(f"--resamples must not be negative, got {self.num_resamples}")
+        if self.window_s is not None:
+            check_used("--window", WINDOW_IS_FOR, [self.policy])
+            if not (math.isfinite(self.window_s) and self.window_s > 0):
+                raise InvalidArgument(f"--window must be positive, got {self.window_s!r}")
+        if self.num_resamples is not None:
+            check_used("--resamples", RESAMPLES_ARE_FOR, [self.policy])
+            if self.num_resamples < 0:
+                raise InvalidArgument(f"--resamples must not be negative, got {self.num_resamples}")
         if budget_s is not None and self.max_simulations is not None:
             raise InvalidArgument("--time-budget and --max-simulations exclude each other")
 
@@ -95,7 +113,7 @@ def search_by(request: planner_pb2.PlanRequest, options: PlanOptions) -> planner
         request.num_resamples = options.num_resamples
     if options.time_budget_s is not None:
         request.time_budget.CopyFrom(to_duration(options.time_budget_s))
-    if options.policy == CLOCKWORK:
+    if options.window_s is not None:
         request.window.CopyFrom(to_duration(options.window_s))
     return request
 

@@ -1,20 +1,20 @@
 """Searches of this process: on all cores, with the upper bound computed beside them."""
 
 import os
-import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from alpaserve_cli.search_options import PlanOptions
 from services.core.problem import Problem
-from services.planner.policies.bound import attainment_bound, pooled_bound
+from services.planner.policies.clockwork import DEFAULT_WINDOW_S
 from services.planner.policies.plan import Plan, make_plan, warm_up, with_held_out
-from services.planner.policies.questions import bound_for
+from services.planner.policies.questions import bound_for, quick_bound
 from services.planner.policies.search import DEFAULT_CHAINS, Limits, OnProgress, Pool, Search
+from services.planner.policies.threads import aside
 from services.planner.policies.variations import MakePlan
 
 ResultT = TypeVar("ResultT")
@@ -39,36 +39,6 @@ def all_cores() -> Iterator[Pool]:
         yield threads.map
 
 
-@contextmanager
-def all_cores_unordered() -> Iterator[Pool]:
-    """Runs a function on items in threads; results as they are done. What waits is dropped at a failure."""
-    with ThreadPoolExecutor(num_cores()) as threads:
-
-        def as_done(function: Callable[[Any], Any], items: Sequence[Any]) -> Iterable[Any]:
-            for done in as_completed([threads.submit(function, item) for item in items]):
-                yield done.result()
-
-        try:
-            yield as_done
-        finally:
-            threads.shutdown(wait=False, cancel_futures=True)
-
-
-def aside(function: Callable[..., ResultT], *arguments: Any) -> "Future[ResultT]":
-    """The function's result, from a thread that keeps no process alive."""
-    future: Future[ResultT] = Future()
-    future.set_running_or_notify_cancel()
-
-    def run() -> None:
-        try:
-            future.set_result(function(*arguments))
-        except BaseException as error:
-            future.set_exception(error)
-
-    threading.Thread(target=run, daemon=True).start()
-    return future
-
-
 def plan_here(problem: Problem, options: PlanOptions, on_progress: OnProgress) -> FoundPlan:
     """Search in this process. Raises: InvalidArgument, InvalidPlacement, NotPlaced."""
     warm_up(options.policy, problem)
@@ -79,13 +49,14 @@ def plan_here(problem: Problem, options: PlanOptions, on_progress: OnProgress) -
     search_s = time.monotonic() - began_s
     left_s = None if options.time_budget_s is None else max(options.time_budget_s - search_s, 0.0)
     known = in_time(bound, left_s)
-    if known is None and bound_for(options.policy) is attainment_bound:
-        known = pooled_bound(problem)
+    if known is None:
+        known = quick_bound(options.policy, problem)
     return FoundPlan(with_held_out(replace(plan, upper_bound=known), problem, options.seed), search_s)
 
 
 def maker(options: PlanOptions, on_progress: OnProgress, pool: Pool) -> MakePlan:
     """What makes a plan as the options say, within limits of its own."""
+    window_s = DEFAULT_WINDOW_S if options.window_s is None else options.window_s
 
     def make(problem: Problem, limits: Limits) -> Plan:
         search = Search(
@@ -98,7 +69,7 @@ def maker(options: PlanOptions, on_progress: OnProgress, pool: Pool) -> MakePlan
             num_resamples=options.num_resamples or 0,
             num_chains=DEFAULT_CHAINS if options.time_budget_s is None else max(DEFAULT_CHAINS, num_cores()),
         )
-        return make_plan(options.policy, search, options.window_s)
+        return make_plan(options.policy, search, window_s)
 
     return make
 

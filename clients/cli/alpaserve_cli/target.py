@@ -9,8 +9,9 @@ from alpaserve_cli.output import ProgressLine, percent, print_table
 from alpaserve_cli.search_options import PlanOptions
 from alpaserve_cli.searching import FoundPlan, all_cores, maker
 from services.core.problem import Problem
+from services.planner.policies.bisections import fewest_devices
 from services.planner.policies.plan import warm_up
-from services.planner.policies.questions import FewestDevices, Probe, Target, bound_for, fewest_devices
+from services.planner.policies.questions import FewestDevices, Probe, Target, bound_for
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,14 +23,15 @@ from alpaserve_cli.search_options import (
     read_problem,
     search_by,
 )
-from alpaserve_cli.searching import all_cores_unordered, maker, num_cores
+from alpaserve_cli.searching import maker, num_cores
 from alpaserve_cli.simulate import PROFILES, SPEC, WORKLOAD, DispatchOption
 from services.core.errors import InvalidArgument
 from services.core.placement import DEFAULT_DISPATCH
 from services.core.problem import Problem
 from services.planner.policies.plan import DEFAULT_POLICY, Plan, find_policy, warm_up
 from services.planner.policies.search import Limits
-from services.planner.policies.variations import OWN_SLO, Axes, Cell, explore
+from services.planner.policies.threads import unordered
+from services.planner.policies.variations import Axes, Cell, explore
 
 COLUMNS = (
     "policy",
@@ -133,12 +134,13 @@ def grid_here(
     problem: Problem, grid: planner_pb2.Grid, options: PlanOptions, on_cell: Callable[[Cell], None]
 ) -> list[Cell]:
     """Plan the grid in this process. Raises: what the policies raise on the largest cluster."""
-    axes = Axes(
-        policies=tuple(grid.policies),
-        num_devices=tuple(grid.num_devices) or (problem.spec.cluster.num_devices,),
-        rate_scales=tuple(grid.rate_scales),
-        cv_scales=tuple(grid.cv_scales),
-        slo_scales=tuple(grid.slo_scales) or (OWN_SLO,),
+    axes = Axes.of(
+        problem,
+        grid.policies,
+        num_devices=grid.num_devices,
+        rate_scales=grid.rate_scales,
+        cv_scales=grid.cv_scales,
+        slo_scales=grid.slo_scales,
     )
     for policy in axes.policies:
         warm_up(policy, problem)
@@ -148,7 +150,7 @@ def grid_here(
         return maker(replace(options, policy=policy), lambda attainment, count: None, map)(varied, own_limits)
 
     cells = []
-    with all_cores_unordered() as pool:
+    with unordered(num_cores()) as pool:
         for cell in explore(problem, axes, make, limits, options.seed, pool, num_cores()):
             cells.append(cell)
             on_cell(cell)

@@ -30,6 +30,14 @@ class Costs:
         return np.array([config.num_devices for config in self.configs], dtype=np.int64)
 
     @property
+    def least_devices(self) -> NDArray[np.int64]:
+        """(num_profiles,) of the smallest group that the model fits, 0 if there is none."""
+        fits = self.weight_bytes >= 0
+        none = np.iinfo(np.int64).max
+        least = np.where(fits, self.num_devices, none).min(axis=1, initial=none)
+        return np.where(least < none, least, 0)
+
+    @property
     def work_s(self) -> NDArray[np.float64]:
         """(num_profiles, num_configs) device seconds of a request."""
         work_s = np.full(self.latency_s.shape, math.inf)

@@ -195,7 +195,7 @@ def starting_points(search: Search) -> list[Evaluation]:
         if not starts or search.may_simulate(reserve=1):
             starts.append(fill_by_value(search, search.fleet(uniform_partition(cluster, config, search.is_useful))))
     if not starts:
-        starts.append(fill_by_value(search, next(iter(uniform_fleets(search)))))
+        starts.append(fill_by_value(search, uniform_fleets(search)[0]))
     return sorted(starts, key=partial(served_score, search), reverse=True)
 
 

@@ -1,7 +1,7 @@
 """A policy by name, run on a problem: the plan it makes, what it leaves out, and why."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import NamedTuple
@@ -43,6 +43,9 @@ POLICIES: dict[str, Policy] = {
     "uniform": plan_uniform,
     "ilp": plan_ilp,
 }
+# What only one policy uses; the others would ignore it.
+WINDOW_IS_FOR = CLOCKWORK
+RESAMPLES_ARE_FOR = DEFAULT_POLICY
 POLICY_NAMES = (*POLICIES, CLOCKWORK, "alpaserve-paper-beam<width>", "fixed-<inter>x<intra>")
 
 
@@ -88,6 +91,12 @@ def find_policy(name: str, window_s: float = DEFAULT_WINDOW_S) -> Policy:
     if name not in POLICIES:
         raise InvalidArgument(f"unknown policy {name!r}; there are: {', '.join(POLICY_NAMES)}")
     return POLICIES[name]
+
+
+def check_used(option: str, policy: str, chosen: Sequence[str]) -> None:
+    """Raises: InvalidArgument for an option that is only for one policy, if others are chosen."""
+    if policy not in chosen:
+        raise InvalidArgument(f"{option} is only for the policy {policy}; {', '.join(chosen)} would ignore it")
 
 
 def warm_up(policy: str, problem: Problem) -> None:

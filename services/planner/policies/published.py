@@ -6,12 +6,13 @@ from typing import Protocol
 
 import numpy as np
 
+from services.core.factoring import candidate_configs
 from services.core.problem import Problem
 from services.core.profile import ParallelConfig
 from services.planner.policies.buckets import device_splits, latency_buckets
 from services.planner.policies.greedy import better_published, fill_greedily, with_spare_replicas
 from services.planner.policies.nodes import spread_shortfall
-from services.planner.policies.partition import Partition, candidate_configs, pack, uniform_configs, uniform_partition
+from services.planner.policies.partition import Partition, pack, uniform_configs, uniform_partition
 from services.planner.policies.search import Evaluation, Fleet, Search
 
 _UNBUCKETED_SHARE = 0.5
@@ -26,17 +27,27 @@ class Fill(Protocol):
 def plan_published(search: Search, fill: Fill = fill_greedily) -> Evaluation:
     """The best of one bucket for all models and every split of the devices over latency buckets;
     the former has half of a budget."""
-    has_buckets = len(latency_buckets(search.problem)) > 1
-    best = plan_unbucketed(search, fill, _UNBUCKETED_SHARE if has_buckets else 1.0)
-    for joined in best_of_buckets(search, fill):
-        best = better_published(best, joined)
+    buckets = latency_buckets(search.problem)
+    fleets = uniform_fleets(search)
+    if len(buckets) < 2:
+        return best_of_fleets(search, fleets, fill)
+    best = best_of_fleets(search, fleets, fill, _UNBUCKETED_SHARE)
+    # Alike on all of these fleets.
+    fewest = out_of_reach(search, fleets[0])
+    for joined in splits_filled(search, buckets, fill):
+        if out_of_reach(search, joined.fleet) <= fewest:
+            best = better_published(best, joined)
     return best
 
 
-def plan_unbucketed(search: Search, fill: Fill = fill_greedily, share: float = 1.0) -> Evaluation:
-    """The best config for all groups alike; each has its part of this share of a budget."""
+def plan_unbucketed(search: Search, fill: Fill = fill_greedily) -> Evaluation:
+    """The best config for all groups alike."""
+    return best_of_fleets(search, uniform_fleets(search), fill)
+
+
+def best_of_fleets(search: Search, fleets: Sequence[Fleet], fill: Fill, share: float = 1.0) -> Evaluation:
+    """The best filling of any of these; each has its part of this share of a budget."""
     best: Evaluation | None = None
-    fleets = list(uniform_fleets(search))
     for index, fleet in enumerate(fleets):
         with search.capped(share * (index + 1) / len(fleets)):
             if best is None or search.may_simulate():
@@ -46,22 +57,18 @@ def plan_unbucketed(search: Search, fill: Fill = fill_greedily, share: float = 1
     return best
 
 
-def best_of_buckets(search: Search, fill: Fill = fill_greedily) -> Iterator[Evaluation]:
+def splits_filled(search: Search, buckets: Sequence[Sequence[int]], fill: Fill) -> Iterator[Evaluation]:
     """Every split's best filling, most even load first, while the budget lasts."""
-    buckets = latency_buckets(search.problem)
-    if len(buckets) < 2:
-        return
     halls = [Hall(search, bucket, fill) for bucket in buckets]
-    fewest = min(out_of_reach(search, fleet) for fleet in uniform_fleets(search))
     for split in device_splits(search.problem, buckets):
         if not search.may_simulate():
             return
         joined = join(search, [hall.best(num_devices) for hall, num_devices in zip(halls, split, strict=True)])
-        if joined is not None and out_of_reach(search, joined.fleet) <= fewest:
+        if joined is not None:
             yield joined
 
 
-def uniform_fleets(search: Search) -> Iterator[Fleet]:
+def uniform_fleets(search: Search) -> list[Fleet]:
     """A fleet for every config that some model fits; single devices if there is none. Of these, the
     ones on which pinned and spread models reach their nodes as far as on any."""
     cluster = search.problem.spec.cluster
@@ -69,7 +76,7 @@ def uniform_fleets(search: Search) -> Iterator[Fleet]:
     partitions = [uniform_partition(cluster, config, search.is_useful) for config in configs or [ParallelConfig(1, 1)]]
     fleets = [search.fleet(partition) for partition in partitions]
     lacking = [out_of_reach(search, fleet) for fleet in fleets]
-    yield from (fleet for fleet, lacks in zip(fleets, lacking, strict=True) if lacks == min(lacking))
+    return [fleet for fleet, lacks in zip(fleets, lacking, strict=True) if lacks == min(lacking)]
 
 
 def out_of_reach(search: Search, fleet: Fleet) -> int:

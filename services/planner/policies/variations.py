@@ -57,6 +57,26 @@ class Axes:
         for policy in self.policies:
             find_policy(policy)
 
+    @classmethod
+    def of(
+        cls,
+        problem: Problem,
+        policies: Sequence[str],
+        *,
+        num_devices: Sequence[int],
+        rate_scales: Sequence[float],
+        cv_scales: Sequence[float],
+        slo_scales: Sequence[float],
+    ) -> "Axes":
+        """Where no values are given along an axis, the problem stays what it is."""
+        return cls(
+            tuple(policies),
+            tuple(num_devices) or (problem.spec.cluster.num_devices,),
+            tuple(rate_scales) or (1.0,),
+            tuple(cv_scales) or (1.0,),
+            tuple(slo_scales) or (OWN_SLO,),
+        )
+
     @property
     def scenarios(self) -> list[Scenario]:
         values = product(self.num_devices, self.rate_scales, self.cv_scales, self.slo_scales)

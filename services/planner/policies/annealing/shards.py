@@ -15,7 +15,7 @@ from services.core.problem import Problem, pose
 from services.core.spec import Cluster, ModelSpec, Spec
 from services.core.workload import Workload
 from services.planner.policies.annealing.ground import HeldGroup
-from services.planner.policies.bound_costs import costs_of, least_work_s
+from services.planner.policies.bound_costs import Costs, costs_of, least_work_s
 from services.planner.policies.partition import node_sizes
 
 _SHARD_DEVICES = 32
@@ -82,8 +82,9 @@ def cut(problem: Problem) -> list[Shard]:
     whole = [Shard(tuple(range(len(sizes))), tuple(requested.tolist()))]
     if sum(sizes) <= _MOST_WHOLE_DEVICES:
         return whole
-    work = _work_shares(problem)
-    num_nodes = _nodes_per_shard(problem, work)
+    costs = costs_of(problem)
+    work = _work_shares(problem, costs)
+    num_nodes = _nodes_per_shard(problem, costs, work)
     num_shards = len(sizes) // num_nodes
     if num_shards < 2:
         return whole
@@ -93,32 +94,21 @@ def cut(problem: Problem) -> list[Shard]:
     return [Shard(own, models) for own, models in zip(nodes, dealt, strict=True) if models]
 
 
-def _work_shares(problem: Problem) -> NDArray[np.float64]:
+def _work_shares(problem: Problem, costs: Costs) -> NDArray[np.float64]:
     """Each model's share of the device seconds that the requests ask for at least, (num_models,)."""
-    work_s = least_work_s(problem, costs_of(problem))
+    work_s = least_work_s(problem, costs)
     finite_s = np.where(np.isfinite(work_s), work_s, 0.0)
     total_s = np.bincount(problem.workload.model, weights=finite_s, minlength=problem.num_models)
     return np.asarray(total_s / max(float(total_s.sum()), 1e-12))
 
 
-def _nodes_per_shard(problem: Problem, work: NDArray[np.float64]) -> int:
+def _nodes_per_shard(problem: Problem, costs: Costs, work: NDArray[np.float64]) -> int:
     """Enough for the config that the widest model needs, and for the model with the most work."""
     cluster = problem.spec.cluster
-    widest = max(_least_devices(problem, m) for m in range(problem.num_models))
+    widest = int(costs.least_devices.max())
     busiest = float(work.max()) * cluster.num_devices / _MOST_OF_SHARD
     devices = max(_SHARD_DEVICES, 2 * widest, busiest)
     return int(-(-devices // cluster.devices_per_node))
-
-
-def _least_devices(problem: Problem, model: int) -> int:
-    """Devices of the smallest config in which the model fits; 0 if there is none."""
-    profile = problem.profiles[problem.spec.models[model].profile]
-    fits = [
-        stage.config.num_devices
-        for stage in profile.stages
-        if stage.batch_size == 1 and stage.heaviest_stage_bytes <= problem.spec.cluster.memory_bytes
-    ]
-    return min(fits, default=0)
 
 
 def _deal(problem: Problem, work: NDArray[np.float64], nodes: Sequence[Sequence[int]]) -> list[tuple[int, ...]]:
@@ -140,7 +130,7 @@ def _deal(problem: Problem, work: NDArray[np.float64], nodes: Sequence[Sequence[
 
 
 def _least_bytes(problem: Problem, model: int) -> int:
-    """What a replica weighs on all its devices at least."""
+    """What a replica weighs on all its devices at least, also where a device cannot hold its part."""
     profile = problem.profiles[problem.spec.models[model].profile]
     return min(
         (stage.heaviest_stage_bytes * stage.config.num_devices for stage in profile.stages if stage.batch_size == 1),
