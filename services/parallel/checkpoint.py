@@ -1,18 +1,15 @@
-"""A model directory in the Hugging Face layout: JSON files and safetensors, read piece by piece.
-
-Weights of any float type are served as float32.
-"""
+"""A model directory in the Hugging Face layout: JSON files and safetensors, read part by part."""
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 from safetensors import SafetensorError, safe_open
 
 from services.core.errors import InvalidModel
+from services.parallel.model import Index
+from services.parallel.models.tensors import StoredTensor
 
 _WEIGHTS = "model.safetensors"
 _INDEX = "model.safetensors.index.json"
@@ -30,22 +27,23 @@ class Checkpoint:
         self._directory = directory
         self._files = _tensor_files(directory)
 
-    def tensor(self, names: Sequence[str], shape: tuple[int, ...]) -> NDArray[np.float32]:
-        """The first tensor of `names` that exists, as float32.
+    def read(self, stored: StoredTensor, index: Index, dtype: DTypeLike) -> NDArray[Any]:
+        """The part `index` of the first of the tensor's names that exists, as `dtype`.
 
         Raises:
-            InvalidModel: none exists, or its shape is not `shape`.
+            InvalidModel: none exists, or it has another shape.
         """
-        name = next((name for name in names if name in self._files), None)
+        name = next((name for name in stored.names if name in self._files), None)
         if name is None:
-            raise InvalidModel(f"{self._directory}: no tensor {names[0]!r}")
+            raise InvalidModel(f"{self._directory}: no tensor {stored.names[0]!r}")
         path = self._files[name]
         with _open_weights(path) as weights:
-            stored = tuple(weights.get_slice(name).get_shape())
-            if stored != shape:
-                raise InvalidModel(f"{path}: tensor {name!r} has shape {stored}, config.json says {shape}")
-            values: NDArray[Any] = weights.get_tensor(name)
-        return values.astype(np.float32, copy=False)
+            tensor = weights.get_slice(name)
+            shape = tuple(tensor.get_shape())
+            if shape != stored.shape:
+                raise InvalidModel(f"{path}: tensor {name!r} has shape {shape}, config.json says {stored.shape}")
+            values: NDArray[Any] = tensor[index]
+        return values.astype(dtype, copy=False)
 
 
 def read_json(path: Path) -> Any:

@@ -1,19 +1,19 @@
 """The seam between models and the pipeline: a model is a sequence of layers that can be cut
-into contiguous stages anywhere, and each layer says how it is sharded over a stage's devices.
+into contiguous stages anywhere, each a traceable function with tensors of its own.
 """
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, TypeAlias
 
 import jax
-from jax.sharding import PartitionSpec
 from numpy.typing import NDArray
 
 Inputs: TypeAlias = Mapping[str, NDArray[Any]]
 """One request: named tensors without a batch dimension."""
 Outputs: TypeAlias = dict[str, NDArray[Any]]
 """One reply: named tensors without a batch dimension."""
-HostParameters: TypeAlias = dict[str, NDArray[Any]]
+Index: TypeAlias = tuple[slice, ...]
+"""A part of a tensor: one slice with step 1 per axis, `slice(None)` for all of an axis."""
 Parameters: TypeAlias = dict[str, jax.Array]
 HostActivation: TypeAlias = dict[str, NDArray[Any]]
 Activation: TypeAlias = dict[str, jax.Array]
@@ -24,27 +24,24 @@ Shapes: TypeAlias = dict[str, jax.ShapeDtypeStruct]
 class LayeredModel(Protocol):
     """A model whose stages are `layers[start:stop]` for any cut.
 
-    The outputs do not depend on the cut or on the number of devices, beyond rounding. All
-    methods may be called from several threads.
+    It says nothing about devices: cuts and shardings are found from its layers' programs. The outputs
+    do not depend on them, nor on the other requests of a batch, beyond rounding. All methods may be
+    called from several threads.
     """
 
     @property
     def num_layers(self) -> int: ...
 
-    def layer_parameters(self, layer: int) -> HostParameters:
-        """Read (or draw) the weights of one layer, and no more than those.
+    def layer_parameters(self, layer: int) -> Shapes:
+        """Shapes and dtypes of one layer's tensors, by name; nothing is read for it."""
+        ...
+
+    def read(self, layer: int, name: str, index: Index) -> NDArray[Any]:
+        """The part `index` of one tensor, read (or drawn), and no more than is needed for it.
 
         Raises:
             InvalidModel: a tensor is missing or has another shape than the config says.
         """
-        ...
-
-    def layer_specs(self, layer: int, intra_op: int) -> dict[str, PartitionSpec]:
-        """How each tensor of `layer_parameters(layer)` lies on `intra_op` devices."""
-        ...
-
-    def layer_flops(self, layer: int) -> float:
-        """Floating-point operations of one layer for one request."""
         ...
 
     def apply_layer(self, layer: int, parameters: Parameters, activation: Activation) -> Activation:
@@ -60,7 +57,8 @@ class LayeredModel(Protocol):
         ...
 
     def prepare(self, batch: Sequence[Inputs]) -> HostActivation:
-        """Validate the requests, pad them to the model's fixed shape and stack them.
+        """Validate the requests, pad them to the model's fixed shape and stack them: along the first axis
+        of every tensor, a row for each request.
 
         Raises:
             InvalidInput: a request the model does not take; the message names the value.

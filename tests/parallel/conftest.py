@@ -15,7 +15,6 @@ from safetensors.numpy import save_file
 
 from services.core.model import ModelSource
 from services.parallel.environment import device_environment
-from services.parallel.pipeline import JaxPipeline
 
 # The number of devices is read when JAX is first used, the platform already at its import.
 os.environ.update(device_environment(num_devices=4, platform="cpu"))
@@ -50,7 +49,9 @@ def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture(scope="session", autouse=True)
 def shared_programs(cache_dir: Path) -> None:
     """Tests compile the same tiny programs: once is enough."""
-    JaxPipeline(inter_op=1, intra_op=1, cache_dir=str(cache_dir))
+    jax.config.update("jax_compilation_cache_dir", str(cache_dir))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from alpaserve_cli.files import read_text
 from alpaserve_cli.output import Output, OutputOption, print_json, print_table
 from alpaserve_cli.wire import model_spec, service_level
 from services.core.errors import InvalidArgument
+from services.core.model import DTYPES
 
 models_app = typer.Typer(help="Register, list and remove models.", no_args_is_help=True)
 
@@ -25,12 +26,16 @@ def add(
         Path | None, typer.Option("--checkpoint", help="Directory in the Hugging Face layout, readable by workers.")
     ] = None,
     config: Annotated[
-        Path | None, typer.Option("--config", help="A Hugging Face config.json; weights are random.")
+        str | None,
+        typer.Option(
+            "--config", help="A config.json, or the name of one that workers carry, as bert-1.3b; weights are random."
+        ),
     ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of random weights.")] = 0,
     sequence_length: Annotated[
         int, typer.Option("--sequence-length", min=0, help="Tokens requests are padded to; 0 means 128.")
     ] = 0,
+    dtype: Annotated[str, typer.Option("--dtype", help=f"What is computed in: {', '.join(DTYPES)}.")] = DTYPES[0],
     slo: Annotated[float | None, typer.Option("--slo", help="Allowed latency in seconds.")] = None,
     slo_scale: Annotated[
         float | None, typer.Option("--slo-scale", help="Allowed latency as a multiple of the single-device one.")
@@ -52,10 +57,15 @@ def add(
     """
     if slo is not None and slo_scale is not None:
         raise InvalidArgument("give --slo or --slo-scale, not both")
+    if dtype not in DTYPES:
+        raise InvalidArgument(f"--dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
+    source = _source(checkpoint, config, seed)
+    if source is not None:
+        source.sequence_length, source.dtype = sequence_length, dtype
     model = model_pb2.Model(
         name=name,
         profile=profile,
-        source=_source(checkpoint, config, seed, sequence_length),
+        source=source,
         service_level=service_level(slo, slo_scale),
         idempotent=idempotent,
         nodes=node or (),
@@ -85,21 +95,24 @@ def remove(name: NameArgument, planner: PlannerOption = DEFAULT_PLANNER, output:
         print(f"removed {name}")
 
 
-def _source(
-    checkpoint: Path | None, config: Path | None, seed: int, sequence_length: int
-) -> model_pb2.ModelSource | None:
+def _source(checkpoint: Path | None, config: str | None, seed: int) -> model_pb2.ModelSource | None:
     if checkpoint is not None and config is not None:
         raise InvalidArgument("give --checkpoint or --config, not both")
     if checkpoint is not None:
         # A path that exists here is meant from here; another one is the workers' business.
         path = checkpoint.resolve() if checkpoint.exists() else checkpoint
-        return model_pb2.ModelSource(checkpoint=str(path), sequence_length=sequence_length)
+        return model_pb2.ModelSource(checkpoint=str(path))
     if config is not None:
-        return model_pb2.ModelSource(config_json=_read_config(config), seed=seed, sequence_length=sequence_length)
+        return model_pb2.ModelSource(config_json=_read_config(config), seed=seed)
     return None
 
 
-def _read_config(path: Path) -> str:
+def _read_config(config: str) -> str:
+    """The text of a file, or the name as it is: the workers know which names there are."""
+    path = Path(config)
+    is_name = path.name == config and path.suffix != ".json" and not path.exists()
+    if is_name:
+        return config
     try:
         return read_text(path)
     except InvalidArgument as error:
@@ -119,9 +132,11 @@ def _print_models(models: list[model_pb2.Model], output: Output) -> None:
 
 
 def model_document(model: model_pb2.Model) -> dict[str, Any]:
-    """What a person wants to know of a registered model; of a config only that there is one."""
+    """What a person wants to know of a registered model; of a config its name, or only that there is one."""
     spec = model_spec(model)
     kind = model.source.WhichOneof("source")
+    config = model.source.config_json
+    named = "" if config.lstrip().startswith("{") else f"{config}, "
     return {
         "name": spec.name,
         "profile": spec.profile,
@@ -130,7 +145,8 @@ def model_document(model: model_pb2.Model) -> dict[str, Any]:
         "nodes": None if spec.nodes is None else list(spec.nodes),
         "min_nodes": spec.min_nodes,
         "checkpoint": model.source.checkpoint if kind == "checkpoint" else None,
-        "config": f"random weights, seed {model.source.seed}" if kind == "config_json" else None,
+        "config": f"{named}random weights, seed {model.source.seed}" if kind == "config_json" else None,
         "sequence_length": model.source.sequence_length if kind else None,
+        "dtype": (model.source.dtype or DTYPES[0]) if kind else None,
         "idempotent": model.idempotent if model.HasField("idempotent") else True,
     }

@@ -1,8 +1,9 @@
-"""Agreement with the PyTorch reference: see tests/data/make_minilm_golden.py."""
+"""Agreement of BERT without a language-model head with the PyTorch reference: see
+tests/data/make_minilm_golden.py."""
 
 import importlib.util
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,11 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from services.core.model import ModelSource
-from services.parallel.pipeline import JaxPipeline
+from services.parallel.architectures import open_model
+from services.parallel.model import Outputs
 
-GOLDEN = json.loads((Path(__file__).parents[1] / "data" / "minilm_golden.json").read_text(encoding="utf-8"))
+GOLDEN = json.loads((Path(__file__).parents[2] / "data" / "minilm_golden.json").read_text(encoding="utf-8"))
+Forward = Callable[..., list[Outputs]]
 ACTIVATIONS = [case["config"]["hidden_act"] for case in GOLDEN["tiny"]]
 
 
@@ -27,23 +30,12 @@ def minilm() -> Path:
     return Path(spec.origin).parent / "model"
 
 
-def infer(pipeline: JaxPipeline, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    activation = pipeline.prepare("m", inputs)
-    for stage in range(pipeline.inter_op):
-        activation = pipeline.run_stage("m", stage, activation)
-    return pipeline.collect("m", activation)
+def test_minilm_embeds_sentences_as_the_reference_does(minilm: Path, forward: Forward) -> None:
+    model = open_model(ModelSource(checkpoint=str(minilm), sequence_length=GOLDEN["max_length"]))
 
+    outputs = forward(model, [{"input_ids": np.array(case["input_ids"])} for case in GOLDEN["sentences"]])
 
-@pytest.mark.parametrize("inter_op", [1, 3])
-def test_minilm_embeds_sentences_as_the_reference_does(inter_op: int, minilm: Path) -> None:
-    pipeline = JaxPipeline(inter_op=inter_op, intra_op=1)
-    pipeline.load("m", ModelSource(checkpoint=str(minilm), sequence_length=GOLDEN["max_length"]))
-
-    embeddings = np.array(
-        [infer(pipeline, {"input_ids": np.array(case["input_ids"])})["embedding"] for case in GOLDEN["sentences"]]
-    )
-    pipeline.unload("m")
-
+    embeddings = np.array([output["embedding"] for output in outputs])
     expected = np.array([case["embedding"] for case in GOLDEN["sentences"]])
     assert embeddings.shape == (8, 384)
     np.testing.assert_allclose(np.sum(embeddings * expected, axis=1), 1.0, atol=1e-4)
@@ -64,12 +56,12 @@ def test_masks_token_types_and_activations_agree_with_the_reference(
     case: dict[str, Any],
     write_checkpoint: Callable[..., Path],
     random_tensors: Callable[[dict[str, Any]], dict[str, NDArray[np.float32]]],
+    forward: Forward,
 ) -> None:
     directory = write_checkpoint(case["config"], random_tensors(case["config"]))
-    pipeline = JaxPipeline(inter_op=1, intra_op=1)
-    pipeline.load("m", ModelSource(checkpoint=str(directory), sequence_length=8))
+    model = open_model(ModelSource(checkpoint=str(directory), sequence_length=8))
 
-    output = infer(pipeline, {name: np.array(values) for name, values in case["inputs"].items()})
+    (output,) = forward(model, [{name: np.array(values) for name, values in case["inputs"].items()}])
 
     np.testing.assert_allclose(output["last_hidden_state"], case["last_hidden_state"], rtol=1e-4, atol=1e-5)
 
@@ -79,6 +71,7 @@ def test_pooling_without_normalisation_follows_the_mask(
     pooling_mode: str,
     write_checkpoint: Callable[..., Path],
     random_tensors: Callable[[dict[str, Any]], dict[str, NDArray[np.float32]]],
+    forward: Forward,
 ) -> None:
     case = GOLDEN["tiny"][0]
     directory = write_checkpoint(case["config"], random_tensors(case["config"]))
@@ -86,12 +79,11 @@ def test_pooling_without_normalisation_follows_the_mask(
     (directory / "modules.json").write_text(json.dumps(modules))
     (directory / "1_Pooling").mkdir()
     (directory / "1_Pooling" / "config.json").write_text(json.dumps({f"pooling_mode_{pooling_mode}": True}))
-    pipeline = JaxPipeline(inter_op=1, intra_op=1)
-    pipeline.load("m", ModelSource(checkpoint=str(directory), sequence_length=8))
+    model = open_model(ModelSource(checkpoint=str(directory), sequence_length=8))
 
-    embedding = infer(pipeline, {name: np.array(values) for name, values in case["inputs"].items()})["embedding"]
+    (output,) = forward(model, [{name: np.array(values) for name, values in case["inputs"].items()}])
 
     hidden = np.array(case["last_hidden_state"])
     attended = np.array(case["inputs"]["attention_mask"], dtype=bool)
     expected = {"cls_token": hidden[0], "mean_tokens": hidden[attended].mean(axis=0)}[pooling_mode]
-    np.testing.assert_allclose(embedding, expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(output["embedding"], expected, rtol=1e-4, atol=1e-5)

@@ -1,0 +1,1 @@
+"""The models of the two papers, each a `LayeredModel`, and their sizes as data."""
