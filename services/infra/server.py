@@ -23,6 +23,8 @@ KEEPALIVE = (
     ("grpc.http2.max_ping_strikes", 0),
     ("grpc.keepalive_permit_without_calls", 1),
 )
+# A port that is taken is refused: gRPC would share it, and half of the calls would go astray.
+ALONE = (("grpc.so_reuseport", 0),)
 
 
 # For channels inside the system: whoever comes back is found again within a second.
@@ -45,7 +47,7 @@ class Server:
 
     def __init__(self, settings: ServiceSettings) -> None:
         self._settings = settings
-        self._grpc = grpc.aio.server(options=[*message_limits(settings.max_message_bytes), *KEEPALIVE])
+        self._grpc = grpc.aio.server(options=[*message_limits(settings.max_message_bytes), *KEEPALIVE, *ALONE])
         self._gate = Gate()
         self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]  # the stubs lack it
         self._names: list[str] = [health.SERVICE_NAME, reflection.SERVICE_NAME]

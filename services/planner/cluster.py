@@ -63,22 +63,28 @@ class LiveCluster:
             Group(group.config, tuple(self.devices[device] for device in group.devices), group.models)
             for group in placement.groups
         )
+        numbered = replace(placement, groups=groups)
         if any(model.nodes is not None or model.min_nodes > 1 for model in spec.models):
-            return Placement(groups, placement.dispatch)
+            return numbered
         alive = [group for group in running if set(group.devices) <= set(self.devices)]
-        return aligned(Placement(groups, placement.dispatch), alive, [worker.devices for worker in self.workers])
+        return aligned(numbered, alive, [worker.devices for worker in self.workers])
 
     def worker_of(self, group: Group) -> WorkerRecord:
-        """Raises: InvalidPlacement for devices that are not there, or on more than one worker."""
-        for worker in self.workers:
-            if group.devices[0] in worker.devices:
-                for device in group.devices:
-                    if device not in worker.devices:
-                        raise InvalidPlacement(
-                            f"devices {group.devices} of a group are not all on worker {worker.name}"
-                        )
-                return worker
-        raise InvalidPlacement(f"device {group.devices[0]} is on no live worker; there are: {list(self.devices)}")
+        """The one worker that all devices of a group belong to: where a group across workers would begin.
+
+        Raises: InvalidPlacement for devices that are not there, or of more than one worker.
+        """
+        owners = {device: worker for worker in self.workers for device in worker.devices}
+        named = f"group {group.config} of {', '.join(group.models) or 'no model'} on devices {group.devices}"
+        for device in group.devices:
+            if device not in owners:
+                raise InvalidPlacement(f"{named}: device {device} is on no live worker; there are: {list(owners)}")
+        spanned = dict.fromkeys(owners[device].name for device in group.devices)
+        if len(spanned) > 1:
+            raise InvalidPlacement(
+                f"{named} spans workers {', '.join(spanned)}: all devices of a group must belong to one worker"
+            )
+        return owners[group.devices[0]]
 
 
 class WorkerStubs:

@@ -10,17 +10,20 @@ from alpaserve.v1 import leader_pb2, leader_pb2_grpc
 
 from services.core.errors import GroupUnavailable
 from services.infra.background import repeating
-from services.infra.server import ENVELOPE_BYTES, RECONNECT, message_limits
+from services.infra.server import ENVELOPE_BYTES, message_limits
 
 log = structlog.get_logger()
 
 RECONNECT_S = 0.2
+# A leader that is started again is found at once; a busy one has a second to answer (what gRPC's "min" bounds).
 KEEPALIVE = [
     ("grpc.keepalive_time_ms", 1_000),
     ("grpc.keepalive_timeout_ms", 1_000),
     ("grpc.http2.max_pings_without_data", 0),
     ("grpc.keepalive_permit_without_calls", 1),
-    *RECONNECT,
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 250),
+    ("grpc.min_reconnect_backoff_ms", 1_000),
 ]
 Response = leader_pb2.Served | leader_pb2.Rejected | leader_pb2.Failed
 Outbox = asyncio.Queue[leader_pb2.ExecuteRequest | None]

@@ -1,51 +1,46 @@
-"""The groups of one host: their actors, their replicas, and the memory these take.
+"""The groups of one host: the processes that lead them, their replicas, and the memory these take.
 
-Every step may be repeated: what is already so stays so.
+Every step may be repeated: what is already so stays so. A process that ends unasked is started again with
+its groups, which stay on the books meanwhile: steps wait for it, and nobody else needs to mend them.
 """
 
 import asyncio
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 
 import structlog
 
-from services.core.errors import GroupUnavailable, InvalidPlacement
+from services.core.errors import AlpaServeError, GroupUnavailable, InvalidPlacement
 from services.core.profile import ParallelConfig
-from services.infra.background import Completion, repeating
-from services.infra.ray_cluster import answer
-from services.worker.actors import start_leader
+from services.infra.background import Completion
+from services.worker.actors import HostedGroup, Leader, LeaderActor
 from services.worker.leader.executor import Replica
 from services.worker.memory import DeviceMemory
+from services.worker.restarts import Restarts
 from services.worker.settings import WorkerSettings
 
 log = structlog.get_logger()
 
-WATCH_EVERY_S = 0.5
-
-
-@dataclass(slots=True)
-class HostedGroup:
-    """A group that runs here. `local_devices` count from this host's first."""
-
-    name: str
-    config: ParallelConfig
-    local_devices: tuple[int, ...]
-    actor: Any
-    address: str
-    replicas: dict[str, Replica] = field(default_factory=dict)
-
 
 class HostedGroups:
-    """All groups of this host. Steps run one after the other."""
+    """All groups of this host. Steps on one process run one after the other."""
 
-    def __init__(self, settings: WorkerSettings) -> None:
+    def __init__(
+        self,
+        settings: WorkerSettings,
+        leader: Callable[[WorkerSettings, Sequence[int]], Leader] = LeaderActor,
+        restarts: Callable[[], Restarts] = Restarts,
+    ) -> None:
         self._settings = settings
+        self._leader = leader
+        self._restarts = restarts
         self._memory = DeviceMemory(settings.num_devices, settings.memory_bytes)
         self._groups: dict[str, HostedGroup] = {}
-        self._shared_actor: Any = None
-        self._turn = asyncio.Lock()
+        self._leaders: set[Leader] = set()
+        self._started: asyncio.Queue[Leader] = asyncio.Queue()
+        self._shared: Leader | None = None
+        self._forming = asyncio.Lock()
         self._steps = Completion()
-        self._lives: dict[Any, asyncio.Future[None]] = {}
 
     def all(self) -> list[HostedGroup]:
         return list(self._groups.values())
@@ -54,7 +49,7 @@ class HostedGroups:
         return self._memory.used_bytes()
 
     async def form(self, name: str, config: ParallelConfig, local_devices: tuple[int, ...]) -> str:
-        """Start a group; returns its leader's address. Raises: InvalidPlacement."""
+        """Start a group; returns its leader's address. Raises: InvalidPlacement, GroupUnavailable."""
         return await self._steps.run(self._form(name, config, local_devices))
 
     async def load(self, name: str, replica: Replica) -> float:
@@ -73,75 +68,115 @@ class HostedGroups:
         await self._steps.run(self._dissolve(name))
 
     async def _form(self, name: str, config: ParallelConfig, local_devices: tuple[int, ...]) -> str:
-        async with self._turn:
+        async with self._forming:
             known = self._groups.get(name)
             if known is None:
                 self._check(name, config, local_devices)
-                actor = await self._actor(local_devices)
-                try:
-                    address = await answer(actor.address.remote())
-                    await answer(actor.form.remote(name, config))
-                except Exception:
-                    if actor is not self._shared_actor:
-                        actor.stop.remote()
-                    raise
-                known = self._groups[name] = HostedGroup(name, config, local_devices, actor, address)
+                known = await self._formed(name, config, local_devices)
             elif (known.config, known.local_devices) != (config, local_devices):
                 raise InvalidPlacement(f"group {name!r} runs {known.config} on devices {known.local_devices}")
             return known.address
 
+    async def _formed(self, name: str, config: ParallelConfig, local_devices: tuple[int, ...]) -> HostedGroup:
+        leader = self._shared or self._leader(self._settings, local_devices)
+        group = HostedGroup(name, config, local_devices, leader)
+        async with leader.turn:
+            if leader in self._leaders:
+                await leader.form(group)
+            else:
+                await leader.start([group])
+                self._leaders.add(leader)
+                self._started.put_nowait(leader)
+            if self._settings.executor == "emulated":
+                self._shared = leader
+            self._groups[name] = group
+        return group
+
     async def _load(self, name: str, replica: Replica) -> float:
-        async with self._turn:
-            group = self._group(name)
+        async with self._turn(name) as group:
+            if group is None:
+                raise GroupUnavailable(f"group {name!r} does not run here")
             model = replica.model.name
             if len(replica.stage_latency_s) != group.config.inter_op:
                 raise InvalidPlacement(f"{len(replica.stage_latency_s)} stage latencies for a {group.config} group")
             self._memory.take(name, model, group.local_devices, replica.heaviest_stage_bytes)
             try:
-                seconds = await answer(group.actor.load.remote(name, replica))
+                seconds = await group.leader.load(group, replica)
             except Exception:
-                if model not in group.replicas:
-                    self._memory.give_back(name, model)
+                known = group.replicas.get(model)
+                self._memory.give_back(name, model)
+                if known is not None:
+                    self._memory.take(name, model, group.local_devices, known.heaviest_stage_bytes)
                 raise
             group.replicas[model] = replica
-            return float(seconds)
+            return seconds
 
     async def _unload(self, name: str, model: str) -> None:
-        async with self._turn:
-            group = self._groups.get(name)
+        async with self._turn(name) as group:
             if group is not None and model in group.replicas:
-                await answer(group.actor.unload.remote(name, model))
-                del group.replicas[model]
-                self._memory.give_back(name, model)
+                with suppress(GroupUnavailable):
+                    await group.leader.unload(group, model)
+                self._forget_replica(group, model)
 
     async def _dissolve(self, name: str) -> None:
-        async with self._turn:
-            group = self._groups.get(name)
+        async with self._turn(name) as group:
             if group is not None:
-                await answer(group.actor.dissolve.remote(name))
-                if group.actor is not self._shared_actor:
-                    await answer(group.actor.stop.remote())
+                with suppress(GroupUnavailable):
+                    await group.leader.dissolve(group)
                 self._forget(group)
+                if group.leader is not self._shared:
+                    await group.leader.stop(self._settings.drain_s)
+                    self._leaders.discard(group.leader)
+
+    @asynccontextmanager
+    async def _turn(self, name: str) -> AsyncIterator[HostedGroup | None]:
+        """The group, while nothing else is under way on its process; None if it does not run here."""
+        group = self._groups.get(name)
+        if group is None:
+            yield None
+            return
+        async with group.leader.turn:
+            yield group if self._groups.get(name) is group else None
 
     async def stop(self) -> None:
         """Let every leader finish what it admitted, then end it."""
         await self._steps.wait()
-        for actor in self._lives:
-            actor.stop.remote()
-        if self._lives:
-            await asyncio.wait(self._lives.values(), timeout=self._settings.drain_s)
+        await asyncio.gather(*(leader.stop(self._settings.drain_s) for leader in self._leaders))
 
     async def watch(self) -> None:
-        """Forget the groups of actors that ended, so that the next plan forms them again."""
-        async for _ in repeating(WATCH_EVERY_S):
-            for actor in [actor for actor, life in self._lives.items() if life.done()]:
-                life = self._lives.pop(actor)
-                lost = [group for group in self._groups.values() if group.actor is actor]
-                for group in lost:
-                    log.error("group_lost", group=group.name, error=repr(life.exception()))
+        """Start every process again that ends unasked, for as long as this runs."""
+        async with asyncio.TaskGroup() as tasks:
+            while True:
+                tasks.create_task(self._supervise(await self._started.get()))
+
+    async def _supervise(self, leader: Leader) -> None:
+        restarts = self._restarts()
+        while (lived_s := await leader.ended()) is not None:
+            async with leader.turn:
+                groups = [group for group in self._groups.values() if group.leader is leader]
+                if groups and await self._restarted(leader, groups, restarts, lived_s):
+                    continue
+                for group in groups:
+                    log.error("group_lost", group=group.name)
                     self._forget(group)
-                if actor is self._shared_actor:
-                    self._shared_actor = None
+                leader.leave_port()
+                self._leaders.discard(leader)
+                if leader is self._shared:
+                    self._shared = None
+                return
+
+    async def _restarted(self, leader: Leader, groups: list[HostedGroup], restarts: Restarts, lived_s: float) -> bool:
+        """Whether the process runs again, with its groups; without these, it has been given up."""
+        while (pause_s := restarts.pause_s(lived_s)) is not None:
+            await asyncio.sleep(pause_s)
+            try:
+                for group, model in await leader.start(groups):
+                    self._forget_replica(group, model)
+                return True
+            except AlpaServeError as error:
+                log.warning("restart_failed", address=leader.address, error=str(error))
+                lived_s = 0.0
+        return False
 
     def _check(self, name: str, config: ParallelConfig, local_devices: tuple[int, ...]) -> None:
         if len(set(local_devices)) != config.num_devices:
@@ -150,21 +185,10 @@ class HostedGroups:
             if device >= self._settings.num_devices:
                 raise InvalidPlacement(f"group {name!r} uses device {device} of {self._settings.num_devices}")
 
-    def _group(self, name: str) -> HostedGroup:
-        group = self._groups.get(name)
-        if group is None:
-            raise GroupUnavailable(f"group {name!r} does not run here")
-        return group
-
     def _forget(self, group: HostedGroup) -> None:
         self._memory.give_back_all(group.name)
         self._groups.pop(group.name, None)
 
-    async def _actor(self, local_devices: tuple[int, ...]) -> Any:
-        if self._settings.executor == "emulated" and self._shared_actor is not None:
-            return self._shared_actor
-        actor = await asyncio.to_thread(start_leader, self._settings, local_devices)
-        self._lives[actor] = asyncio.ensure_future(actor.serve.remote())
-        if self._settings.executor == "emulated":
-            self._shared_actor = actor
-        return actor
+    def _forget_replica(self, group: HostedGroup, model: str) -> None:
+        group.replicas.pop(model, None)
+        self._memory.give_back(group.name, model)

@@ -1,5 +1,7 @@
 """What a worker is told."""
 
+from contextlib import suppress
+from pathlib import Path
 from typing import Self
 
 from pydantic import Field, model_validator
@@ -17,7 +19,10 @@ class WorkerSettings(ServiceSettings):
     num_devices: int = Field(1, ge=1, description="Devices of this host; on cpu the host is split into as many.")
     memory_bytes: int = Field(2**30, ge=1, description="Bytes that each device offers to weights.")
     queue_limit: int = Field(1024, ge=1, description="Requests that a group holds at most.")
-    cache_dir: str = Field("", description="Where compiled programs are kept; empty means nowhere.")
+    cache_dir: str = Field(
+        "~/.cache/alpaserve/compiled",
+        description="Where compiled programs are kept, so that loading again is quick; empty means nowhere.",
+    )
     ray_address: str = Field("local", description="The Ray cluster to join; local starts one.")
     ray_object_store_bytes: int = Field(80 * 2**20, ge=2**20, description="Ray's object store, where this starts Ray.")
 
@@ -28,7 +33,14 @@ class WorkerSettings(ServiceSettings):
             raise ValueError(f"advertise_host is needed where host is {self.host}")
         return self
 
-    def with_free_port(self) -> "WorkerSettings":
+    @property
+    def compiled_dir(self) -> str:
+        """`cache_dir`, with the home in place of its ~; empty where there is no home."""
+        with suppress(RuntimeError):
+            return str(Path(self.cache_dir).expanduser()) if self.cache_dir else ""
+        return ""
+
+    def for_leader(self, port: int) -> "WorkerSettings":
         """The same, for a leader: another process of this host, whose requests come in an envelope."""
         largest = self.max_message_bytes + ENVELOPE_BYTES
-        return self.model_copy(update={"port": 0, "metrics_port": 0, "max_message_bytes": largest})
+        return self.model_copy(update={"port": port, "metrics_port": 0, "max_message_bytes": largest})

@@ -1,6 +1,7 @@
 """What clients see when parts of the system fail, and how it comes back. The tests run in order."""
 
 import asyncio
+import signal
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -12,6 +13,7 @@ from alpaserve_cli.processes import ServiceProcess
 from alpaserve_client import AlpaServeClientError, AsyncClient, ConnectionOptions, InferResult, Unavailable
 
 from tests.e2e.cluster import Cluster, group, model, quick_profiles, running_cluster
+from tests.e2e.killing import kill_leader, state
 
 INPUTS = {"x": np.zeros(8, dtype=np.float32)}
 WORKER: dict[str, Any] = {"executor": "emulated", "num_devices": 4, "memory_bytes": 16_000_000_000}
@@ -49,6 +51,18 @@ def test_placements_change_again_once_redis_is_back(cluster: Cluster) -> None:
     before = applied_in_time(cluster)
     assert [list(one.devices) for one in before.applied.placement.groups] == [[0, 1], [2], [3]]
     assert all(cluster.is_serving(process) for process in cluster.system.processes)
+
+
+@pytest.mark.parametrize("by", [signal.SIGTERM, signal.SIGSEGV])
+async def test_a_leader_that_ends_by_a_signal_comes_back_before_the_planner_mends(
+    cluster: Cluster, by: signal.Signals
+) -> None:
+    before = state(cluster)
+    kill_leader(cluster, "quick", by)
+    async with AsyncClient(cluster.routers[0].address, ConnectionOptions(num_retries=60)) as client:
+        result = await client.infer("quick", INPUTS, timeout_s=30)
+    assert result.group
+    assert state(cluster) == before
 
 
 async def test_a_router_without_redis_still_drains(cluster: Cluster) -> None:

@@ -11,6 +11,7 @@ from alpaserve_client import InvalidArgument
 from numpy.typing import NDArray
 
 from tests.e2e.cluster import Cluster, group, model, running_cluster
+from tests.e2e.killing import LATE, OUTAGE, Traffic, killed_under_load, state
 
 CONFIG = {
     "model_type": "bert",
@@ -129,3 +130,32 @@ async def test_a_model_that_cannot_be_loaded_leaves_the_placement_as_it_was(
     assert says in refused.value.message
     assert after == before
     assert served.outputs
+
+
+async def test_a_group_whose_leader_is_killed_answers_as_before_and_its_neighbour_serves_throughout(
+    cluster: Cluster,
+) -> None:
+    before = state(cluster)
+    async with cluster.client() as client:
+        traffic = Traffic((client,), ("alone", "piped", "alone"), sentence)
+        killed_s = await killed_under_load(cluster, "piped", traffic)
+    assert {number: len(ends) for number, ends in traffic.ends.items()} == dict.fromkeys(range(traffic.num_sent), 1)
+    assert traffic.kinds("alone") - LATE == {"served"}
+    assert traffic.kinds("piped") - LATE - {"Unavailable OUTCOME_UNKNOWN"} == OUTAGE
+    assert state(cluster) == before
+    assert_same_outputs(traffic, killed_s)
+
+
+def sentence(number: int) -> Inputs:
+    """One of four for the requests of a round, and again four rounds later."""
+    return {"input_ids": np.arange(1, 5, dtype=np.int64) + number // 3 % 4}
+
+
+def assert_same_outputs(traffic: Traffic, killed_s: float) -> None:
+    """Of what was sent before and after the kill, to either model."""
+    after = traffic.served(killed_s)
+    outputs = {number % 12: end.outputs for number, end in traffic.served().items() if number not in after}
+    assert {number % 3 for number in after if number % 12 in outputs} == {0, 1, 2}
+    for number, end in after.items():
+        for name, output in outputs.get(number % 12, {}).items():
+            np.testing.assert_array_equal(end.outputs[name], output)

@@ -35,6 +35,15 @@ def test_taking_again_holds_it_once() -> None:
     assert memory.used_bytes() == [70]
 
 
+def test_a_group_that_is_gone_gives_back_all_it_held_and_no_more() -> None:
+    memory = DeviceMemory(2, 100)
+    memory.take("g1", "a", (0, 1), 10)
+    memory.take("g1", "b", (0,), 20)
+    memory.take("g2", "a", (0,), 40)
+    memory.give_back_all("g1")
+    assert memory.used_bytes() == [40, 0]
+
+
 def test_only_the_named_replica_is_given_back() -> None:
     memory = DeviceMemory(1, 100)
     memory.take("g1", "a", (0,), 10)

@@ -4,6 +4,7 @@ Its class is run as a Ray actor; the worker is its only caller.
 """
 
 import asyncio
+import os
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from time import monotonic
@@ -17,7 +18,7 @@ from services.infra.background import background, repeating
 from services.infra.logs import configure_logs
 from services.infra.server import Server
 from services.infra.store.connection import OUTAGES, connect
-from services.infra.store.queues import QueueStore
+from services.infra.store.queues import PUBLISH_EVERY_S, QueueStore
 from services.worker.leader.dataplane import LeaderServicer
 from services.worker.leader.emulated import EmulatedExecutor
 from services.worker.leader.executor import Executor, Replica
@@ -26,7 +27,6 @@ from services.worker.settings import WorkerSettings
 
 log = structlog.get_logger()
 
-PUBLISH_EVERY_S = 0.01
 HEARTBEAT_S = 0.5
 
 
@@ -49,22 +49,22 @@ class LeaderProcess:
         self._groups: dict[str, LedGroup] = {}
         self._leaders: dict[str, GroupLeader] = {}
         self._servicer = LeaderServicer(self._leaders, settings.max_message_bytes)
-        self._address = ""
-        self._is_serving = asyncio.Event()
+        self._server: Server | None = None
         self._stopping = asyncio.Event()
 
-    async def address(self) -> str:
-        """Where routers reach the leaders, once they can."""
-        await self._is_serving.wait()
-        return self._address
+    async def open(self, port: int) -> tuple[str, int]:
+        """Let routers in, at a port of this host (0: a free one); returns the address and this process's id.
 
-    async def serve(self) -> None:
-        """Serve until `stop`; what was admitted then has `drain_s` to finish."""
-        server = Server(self._settings.with_free_port())
+        Raises: RuntimeError if the port is taken.
+        """
+        server = Server(self._settings.for_leader(port))
         server.add(self._servicer, leader_pb2_grpc.add_LeaderServicer_to_server, leader_pb2, "Leader")
         await server.start()
-        self._address = server.address
-        self._is_serving.set()
+        self._server = server
+        return server.address, os.getpid()
+
+    async def serve(self) -> None:
+        """Publish queue states until `stop`; what was admitted then has `drain_s` to finish."""
         redis = connect(self._settings.redis_url)
         async with background(self._publish(QueueStore(redis))):
             await self._stopping.wait()
@@ -73,7 +73,8 @@ class LeaderProcess:
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._settings.drain_s):
                     await asyncio.gather(*(leader.drained() for leader in self._leaders.values()))
-            await server.stop()
+            if self._server is not None:
+                await self._server.stop()
         for name in list(self._groups):
             await self.dissolve(name)
         await redis.aclose()
@@ -126,7 +127,7 @@ class LeaderProcess:
             return EmulatedExecutor(config.inter_op)
         from services.worker.leader.jax_executor import JaxExecutor
 
-        return JaxExecutor(config, self._settings.cache_dir)
+        return JaxExecutor(config, self._settings.compiled_dir)
 
     async def _publish(self, queues: QueueStore) -> None:
         async for _ in repeating(PUBLISH_EVERY_S):
