@@ -11,10 +11,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from services.core.batching import batch_size, join, largest_size, planned_end, prolong, release
+from services.core.batching import batch_size, enter, join, planned_end
 from services.core.kernel import Clocks, Fates, Layout, Requests, forget_finished, remember
 from services.core.queues import NO_REQUEST, Queues, append, look_at, next_idle, pop
-from services.core.schedule import SHORTEST_QUEUE, admits, commit, dispatch
+from services.core.schedule import SHORTEST_QUEUE, admits, dispatch
 
 
 class Batches(NamedTuple):
@@ -199,16 +199,20 @@ def advance(
 ) -> None:
     """Send a batch through the stages, or none if `chosen` is -1, and keep the planned clocks right."""
     row = layout.cost_row[batches.held[line]]
-    latency = batches.latency[row]
-    num_waiting = queues.num_waiting[line]
-    is_planned = chosen == largest_size(num_waiting, batches.sizes, latency, begin)
-    if not is_planned:
-        num_left = num_waiting - batches.sizes[max(chosen, 0)]
-        release(progress.planned, num_waiting, num_left, batches.drain[row], begin, end)
+    latency, num_waiting = batches.latency[row], queues.num_waiting[line]
+    enter(
+        now_s,
+        clocks.free_at,
+        progress.planned,
+        num_waiting,
+        chosen,
+        batches.sizes,
+        latency,
+        batches.drain[row],
+        begin,
+        end,
+    )
     if chosen >= 0:
-        commit(now_s, clocks.free_at, latency[chosen], begin, end)
-        if not is_planned:
-            prolong(progress.planned, clocks.free_at, latency[chosen], begin, end)
         for k in range(begin, end):
             progress.busy_s[k] += latency[chosen, k]
 

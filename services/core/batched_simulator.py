@@ -5,13 +5,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from services.core import batch_kernel, kernel, published_batching, queues, schedule
 from services.core import batching as batching_rule
 from services.core.attainment import Outcome
 from services.core.batch_kernel import Batches, Progress
 from services.core.compiling import compiled
+from services.core.drain import drain_tables
 from services.core.errors import InvalidArgument
 from services.core.kernel import Clocks, Fates, Layout, Requests, idle_clocks
 from services.core.placement import Placement
@@ -19,6 +19,7 @@ from services.core.problem import Problem
 from services.core.published_batching import PublishedProgress
 from services.core.queues import Queues, empty_queues
 from services.core.schedule import DISPATCH_RULES, EARLIEST_FREE
+from services.core.simulator import simulate_counts
 
 OURS = "ours"
 PUBLISHED = "published"
@@ -56,6 +57,7 @@ BATCHED = (
     batching_rule.drained_s,
     batching_rule.release,
     batching_rule.prolong,
+    batching_rule.enter,
     batching_rule.batch_size,
     batch_kernel.earliest_line,
     batch_kernel.choose,
@@ -104,6 +106,13 @@ def batching_of(max_size: int | None, rule: str | None) -> Batching | None:
     if max_size is None and rule is None:
         return None
     return Batching(DEFAULT_MAX_BATCH_SIZE if max_size is None else max_size, OURS if rule is None else rule)
+
+
+def batching_for(placement: Placement, asked: Batching | None = None) -> Batching | None:
+    """What was asked for, else what the placement allows its groups; none if they serve one by one."""
+    if asked is None and placement.max_batch_size > 1:
+        return Batching(placement.max_batch_size)
+    return asked
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +166,19 @@ def simulate_batched(
     return Outcome(fates.group, fates.finish_s, clocks.free_at, busy_s)
 
 
+def attained_share(problem: Problem, placement: Placement) -> float:
+    """The share of all requests that keep their SLOs, in batches if the placement allows any.
+
+    Raises: as `simulate_batched`.
+    """
+    batching = batching_for(placement)
+    if batching is None:
+        counts = simulate_counts(problem, problem.placement_layout(placement), placement.dispatch_rule)
+        return int(counts.attained.sum()) / problem.num_requests
+    outcome = simulate_batched(problem, placement, batching, kernels_once(problem.num_requests))
+    return int(outcome.attained(problem).sum()) / problem.num_requests
+
+
 def batch_tables(problem: Problem, placement: Placement, layout: Layout, batching: Batching) -> Batches:
     """The batch sizes that some profile has, and what they cost where it does."""
     sizes = _sizes(problem, batching)
@@ -177,23 +199,6 @@ def batch_tables(problem: Problem, placement: Placement, layout: Layout, batchin
     for g, models in enumerate(held_by):
         line_of[g, models] = np.arange(first_held[g], first_held[g + 1])
     return Batches(first_held, held, line_of, np.array(sizes, dtype=np.int32), latency, drain, last)
-
-
-def drain_tables(sizes: list[int], latency: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Of 0 … max(sizes) waiting requests, cut into the largest batches: their seconds, and those of
-    the last batch; both (num_profiles, max(sizes) + 1, num_stages)."""
-    num_profiles, _, num_stages = latency.shape
-    drain = np.zeros((num_profiles, sizes[-1] + 1, num_stages))
-    last = np.zeros_like(drain)
-    for count in range(1, sizes[-1] + 1):
-        for s, size in enumerate(sizes):
-            if size <= count:
-                cost = latency[:, s]
-                rest = drain[:, count - size]
-                drain[:, count] = np.where(np.isnan(cost) & (s > 0), drain[:, count], cost + rest)
-                ends = cost if size == count else last[:, count - size]
-                last[:, count] = np.where(np.isnan(cost) & (s > 0), last[:, count], ends)
-    return drain, last
 
 
 def _sizes(problem: Problem, batching: Batching) -> list[int]:

@@ -9,7 +9,7 @@ the largest batches; `last[c][k]`, those of the last of these batches. `planned`
 import math
 from collections.abc import Sequence
 
-from services.core.schedule import Clocks, Indices, Seconds, admits, last_stage_end
+from services.core.schedule import Clocks, Indices, Seconds, admits, commit, last_stage_end
 
 
 def beyond_rounds(num_waiting: int, most: int) -> int:
@@ -154,3 +154,26 @@ def prolong(planned: Clocks, free_at: Seconds, batch: Seconds, begin: int, end: 
         planned[k] += batch[k]
         if planned[k] < free_at[k]:
             planned[k] = free_at[k]
+
+
+def enter(
+    now_s: float,
+    free_at: Clocks,
+    planned: Clocks,
+    num_waiting: int,
+    chosen: int,
+    sizes: Indices,
+    latency: Sequence[Seconds],
+    drain: Sequence[Seconds],
+    begin: int,
+    end: int,
+) -> None:
+    """Send a batch of sizes[chosen] off a line of `num_waiting` through the stages, or only drop the head
+    if `chosen` is -1: advance what has begun and keep the planned clocks right, in place."""
+    is_planned = chosen == largest_size(num_waiting, sizes, latency, begin)
+    if not is_planned:
+        release(planned, num_waiting, num_waiting - sizes[max(chosen, 0)], drain, begin, end)
+    if chosen >= 0:
+        commit(now_s, free_at, latency[chosen], begin, end)
+        if not is_planned:
+            prolong(planned, free_at, latency[chosen], begin, end)

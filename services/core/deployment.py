@@ -45,7 +45,8 @@ class DeployedModel:
 @dataclass(frozen=True, slots=True)
 class Deployment:
     """The running placement; version 0 is the empty one before any plan. One that is not settled belongs
-    to a transition under way: groups that come and groups that go may share devices."""
+    to a transition under way: groups that come and groups that go may share devices. A group serves up
+    to `max_batch_size` requests of a model at once."""
 
     version: int = 0
     groups: tuple[DeployedGroup, ...] = ()
@@ -55,6 +56,7 @@ class Deployment:
     policy: str = ""
     created_at_s: float = 0.0
     is_settled: bool = True
+    max_batch_size: int = 1
 
     @property
     def dispatch_rule(self) -> int:
@@ -65,4 +67,5 @@ class Deployment:
         return Placement(
             tuple(Group(group.config, group.devices, tuple(group.replicas)) for group in self.groups),
             self.dispatch,
+            self.max_batch_size,
         )

@@ -113,6 +113,7 @@ def deployment_message(deployment: Deployment) -> placement_pb2.Placement:
         groups=[deployed_group_message(group) for group in deployment.groups],
         dispatch=deployment.dispatch,
         policy=deployment.policy,
+        max_batch_size=deployment.max_batch_size,
     )
 
 
@@ -162,28 +163,33 @@ def stage_profile_message(stage: StageProfile) -> profile_pb2.StageProfile:
 
 
 def to_profiles(message: profile_pb2.ProfileSet) -> Profiles:
-    models = {
-        model.name: ModelProfile(
-            model.name,
-            tuple(to_stage_profile(stage) for stage in model.stages),
-            model.reference_latency_s if model.HasField("reference_latency_s") else None,
-        )
-        for model in message.models
-    }
     costs = to_device_costs(message.device_costs) if message.HasField("device_costs") else None
     return Profiles(
-        models=models,
+        models={model.name: to_model_profile(model) for model in message.models},
         device=Device(message.device_kind, message.memory_bytes, message.devices_per_node, costs),
         request_overhead_s=message.request_overhead_s,
         stage_latency_factor_per_stage=message.stage_latency_factor_per_stage,
     )
 
 
+def to_model_profile(message: profile_pb2.ModelProfile) -> ModelProfile:
+    return ModelProfile(
+        name=message.name,
+        stages=tuple(to_stage_profile(stage) for stage in message.stages),
+        reference_latency_s=message.reference_latency_s if message.HasField("reference_latency_s") else None,
+        request_overhead_s=message.request_overhead_s if message.HasField("request_overhead_s") else None,
+        costs=to_device_costs(message.device_costs) if message.HasField("device_costs") else None,
+    )
+
+
 def model_profile_message(profile: ModelProfile) -> profile_pb2.ModelProfile:
-    message = profile_pb2.ModelProfile(name=profile.name, stages=map(stage_profile_message, profile.stages))
-    if profile.reference_latency_s is not None:
-        message.reference_latency_s = profile.reference_latency_s
-    return message
+    return profile_pb2.ModelProfile(
+        name=profile.name,
+        stages=map(stage_profile_message, profile.stages),
+        reference_latency_s=profile.reference_latency_s,
+        request_overhead_s=profile.request_overhead_s,
+        device_costs=None if profile.costs is None else device_costs_message(profile.costs),
+    )
 
 
 def profiles_message(profiles: Profiles) -> profile_pb2.ProfileSet:

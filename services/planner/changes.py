@@ -27,7 +27,7 @@ from services.core.profile import ParallelConfig, Profiles
 from services.core.spec import Spec
 from services.infra.background import repeating
 from services.infra.store.members import MemberStore, WorkerRecord
-from services.infra.wire import config_message, model_message, to_config
+from services.infra.wire import config_message, device_costs_message, model_message, to_config
 from services.planner.cluster import LiveCluster, WorkerStubs
 from services.planner.transition import Transition, plan_transition
 
@@ -93,6 +93,29 @@ class Target:
     def latency_s(self, model: str, config: ParallelConfig) -> tuple[float, ...]:
         return self.profiles.stage_latency_s(self.models[model].profile, config)
 
+    def load_request(self, group: DeployedGroup, model: str) -> worker_pb2.LoadModelRequest:
+        """All that a worker must know to run a model, and to predict how long that takes."""
+        registered, profiles = self.models[model], self.profiles
+        profile = profiles[registered.profile].at(group.config)
+        costs = profiles.costs_of(registered.profile)
+        return worker_pb2.LoadModelRequest(
+            group=group.name,
+            model=model_message(registered),
+            stage_latency_s=self.latency_s(model, group.config),
+            stage_weight_bytes=profile.stage_weight_bytes,
+            request_overhead_s=profiles.overhead_s(registered.profile),
+            larger_batches=[
+                worker_pb2.BatchCost(
+                    batch_size=size,
+                    stage_latency_s=profiles.stage_latency_s(registered.profile, group.config, size),
+                )
+                for size in profiles[registered.profile].batch_sizes(group.config)
+                if 1 < size <= self.placement.max_batch_size
+            ],
+            boundaries=profile.boundaries,
+            device_costs=None if costs is None else device_costs_message(costs),
+        )
+
     def deployed_models(self) -> dict[str, DeployedModel]:
         """Every registered model; one whose SLO its profile cannot tell is not placed, and has none."""
         deployed = {}
@@ -145,15 +168,7 @@ class Workers:
         return DeployedGroup(name, group.config, group.devices, worker.name, formed.address, {})
 
     async def load(self, worker: WorkerRecord, group: DeployedGroup, model: str, target: Target) -> None:
-        registered = target.models[model]
-        profile = target.profiles[registered.profile].at(group.config)
-        request = worker_pb2.LoadModelRequest(
-            group=group.name,
-            model=model_message(registered),
-            stage_latency_s=target.latency_s(model, group.config),
-            stage_weight_bytes=profile.stage_weight_bytes,
-            request_overhead_s=target.profiles.request_overhead_s,
-        )
+        request = target.load_request(group, model)
         await self._answer(self._stubs.at(worker.address).LoadModel(request, timeout=self._timeout_s))
 
     async def unload(self, worker: WorkerRecord, group: str, model: str) -> None:

@@ -67,6 +67,8 @@ async def explored(
 
 def explore_grid(problem: Problem, grid: planner_pb2.Grid, searching: Searching, num_threads: int, tell: Tell) -> None:
     """Tell of every cell as it is done."""
+    if searching.max_batch_size > 1:
+        raise InvalidArgument("a grid is planned without batches: leave max_batch_size out")
     axes = Axes.of(
         problem,
         grid.policies or (searching.policy,),
@@ -97,7 +99,7 @@ def explore_capacity(
 
     is_given = question.HasField("placement")
     make = given_plan(to_placement(question.placement)) if is_given else searching.make
-    bound = no_bound if is_given else bound_for(searching.policy)
+    bound = no_bound if is_given else bound_for(searching.policy, searching.max_batch_size)
     target = Target(question.target, make, searching.limits, bound, on_probe)
     precision = question.precision or DEFAULT_PRECISION
     found = capacity(problem, to_vary(question.vary, "vary"), target, searching.seed, precision)

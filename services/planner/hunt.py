@@ -7,6 +7,8 @@ from typing import Any
 
 from alpaserve.v1 import planner_pb2
 
+from services.core.attainment import report
+from services.core.batched_simulator import batching_for, kernels_once, simulate_batched
 from services.core.problem import Problem
 from services.core.timeline import Timeline, Window, report_timeline, simulate_timeline
 from services.planner.messages import target_message
@@ -26,7 +28,7 @@ class Hunt:
     def __init__(self, problem: Problem, request: planner_pb2.PlanRequest, searching: Searching) -> None:
         """Raises: InvalidArgument for a target that is none, or what the policy does not use."""
         searching.check_used([searching.policy])
-        bound = bound_for(searching.policy)
+        bound = bound_for(searching.policy, searching.max_batch_size)
         self._problem = problem
         self._searching = searching
         self._target = Target(request.target, searching.make, searching.limits, bound) if request.target else None
@@ -64,7 +66,7 @@ class Hunt:
             while not bounding.done() and not is_over(self._searching.limits):
                 await first_done([bounding])
                 yield self._message(bounding)
-            known = bounding.result() if bounding.done() else quick_bound(self._searching.policy, self._problem)
+            known = bounding.result() if bounding.done() else self._quick_bound()
             self._plan = plan if self._fewest else replace(plan, upper_bound=known)
         finally:
             self._searching.cancel()
@@ -77,9 +79,14 @@ class Hunt:
 
     def model_attainment(self) -> dict[str, float]:
         """The plan's attainment of each model that has requests."""
-        placement, windows = self.plan.placement, self.plan.windows
+        problem, placement, windows = self._problem, self.plan.placement, self.plan.windows
         timeline = Timeline(windows or (Window(0.0, placement),))
-        rows = report_timeline(self._problem, timeline, simulate_timeline(self._problem, timeline)).models
+        batching = batching_for(placement)
+        if batching is None:
+            rows = report_timeline(problem, timeline, simulate_timeline(problem, timeline)).models
+        else:
+            outcome = simulate_batched(problem, placement, batching, kernels_once(problem.num_requests))
+            rows = report(problem, placement, outcome).models
         return {name: row.attainment for name, row in rows.items() if row.attainment is not None}
 
     def target_found(self) -> planner_pb2.TargetFound | None:
@@ -96,7 +103,11 @@ class Hunt:
 
     def _bound(self) -> float | None:
         """Of the whole cluster; a target has the bound of each number of devices computed with it."""
-        return None if self._target else bound_for(self._searching.policy)(self._problem)
+        searching = self._searching
+        return None if self._target else bound_for(searching.policy, searching.max_batch_size)(self._problem)
+
+    def _quick_bound(self) -> float | None:
+        return quick_bound(self._searching.policy, self._problem, self._searching.max_batch_size)
 
     def _message(self, bounding: "asyncio.Future[float | None]") -> planner_pb2.SearchProgress:
         elapsed_s = self._searching.elapsed_s

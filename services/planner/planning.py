@@ -8,7 +8,7 @@ from dataclasses import replace
 from alpaserve.v1 import planner_pb2
 
 from services.core.attainment import Report, report
-from services.core.batched_simulator import Batching, batching_of, kernels_once, simulate_batched
+from services.core.batched_simulator import Batching, batching_for, batching_of, kernels_once, simulate_batched
 from services.core.errors import InvalidArgument
 from services.core.placement import Placement
 from services.core.problem import Problem
@@ -100,9 +100,10 @@ class Planning:
             cluster = to_cluster(request.cluster)
         else:
             cluster = (await self._stewardship.cluster()).as_numbered()
-        batching = batching_of(request.batching or None, request.batching_rule or None)
-        if batching is not None and request.dispatch:
-            batching.check_dispatch(request.dispatch)
+        asked = batching_of(request.batching or None, request.batching_rule or None)
+        if asked is not None and request.dispatch:
+            asked.check_dispatch(request.dispatch)
+        batching = batching_for(placement, asked)
         problem = await self._posing.problem(request, cluster)
         return report_message(await asyncio.to_thread(simulated, problem, placement, batching))
 

@@ -10,6 +10,7 @@ from alpaserve.v1 import planner_pb2
 from services.core.placement import DEFAULT_DISPATCH
 from services.core.problem import Problem
 from services.infra.wire import duration_s
+from services.planner.policies.batches import with_batches
 from services.planner.policies.clockwork import DEFAULT_WINDOW_S
 from services.planner.policies.plan import (
     DEFAULT_POLICY,
@@ -43,6 +44,7 @@ class Searching:
         find_policy(self.policy)
         self.limits = Limits(request.max_simulations or None, self._share_of_time)
         self.seed = request.seed
+        self.max_batch_size = request.max_batch_size or 1
         self.attainment = 0.0
         self._request = request
         self._dispatch = request.dispatch or DEFAULT_DISPATCH
@@ -77,7 +79,7 @@ class Searching:
             return self._num_finished + sum(search.num_simulations for search in self._running)
 
     def make(self, problem: Problem, limits: Limits) -> Plan:
-        """A plan by the request's policy. Raises: what the policy raises."""
+        """A plan by the request's policy. Raises: what the policy raises, InvalidArgument for windows in batches."""
         return self.make_by(self.policy, problem, limits)
 
     def make_by(self, policy: str, problem: Problem, limits: Limits, pool: Pool | None = None) -> Plan:
@@ -97,7 +99,7 @@ class Searching:
         with self._lock:
             self._running.append(search)
         try:
-            return make_plan(policy, search, self._window_s)
+            return with_batches(make_plan(policy, search, self._window_s), problem, self.max_batch_size)
         finally:
             with self._lock:
                 self._running.remove(search)

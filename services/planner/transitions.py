@@ -103,7 +103,7 @@ class Steps:
         dissolved again; after a later one, the placement of the last switch runs on."""
         state = Underway(running, transition, self._target)
         deployment = replace(running, version=current.version)
-        await self._refresh(transition)
+        await self._refresh(transition, running.max_batch_size)
         for number, phase in enumerate(transition.phases or (Phase((), ()),)):
             is_last = number + 1 >= len(transition.phases)
             try:
@@ -119,12 +119,17 @@ class Steps:
         await self._dissolve(list(transition.dissolved))
         return deployment
 
-    async def _refresh(self, transition: Transition) -> None:
-        """Tell kept replicas that were profiled anew what admission predicts with."""
-        for group in transition.kept.values():
+    async def _refresh(self, transition: Transition, old_batch_size: int) -> None:
+        """Tell kept replicas that were profiled anew what admission predicts with. What larger batches
+        cost is in no deployment, so where there are any, all that stay are told."""
+        target = self._target
+        has_batches = max(old_batch_size, target.placement.max_batch_size) > 1
+        for index, group in transition.kept.items():
+            stay = target.placement.groups[index].models if has_batches else ()
             for model, latency_s in group.replicas.items():
-                if model in self._target.models and latency_s != self._target.latency_s(model, group.config):
-                    await self._workers.load(self._by_name[group.worker], group, model, self._target)
+                is_old = model in target.models and latency_s != target.latency_s(model, group.config)
+                if is_old or model in stay:
+                    await self._workers.load(self._by_name[group.worker], group, model, target)
 
     async def _load(self, state: Underway, phase: Phase) -> None:
         for index, model in phase.loads:

@@ -40,6 +40,7 @@ class Underway:
             models=self._target.deployed_models(),
             request_overhead_s=self._target.profiles.request_overhead_s,
             dispatch=self._target.placement.dispatch,
+            max_batch_size=self._target.placement.max_batch_size,
             policy=self._target.policy,
             is_settled=is_last,
         )

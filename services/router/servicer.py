@@ -60,6 +60,7 @@ class RouterServicer(router_pb2_grpc.RouterServicer):
             queue_time_s=served.queue_time_s,
             execution_time_s=served.execution_time_s,
             predicted_finish_s=reply.predicted_finish_s,
+            batch_size=served.batch_size,
         )
 
     async def _infer(self, call: Call) -> Reply:

@@ -6,7 +6,7 @@ import grpc
 from alpaserve.v1 import worker_pb2, worker_pb2_grpc
 
 from services.core.errors import InvalidArgument
-from services.infra.wire import config_message, to_config, to_model
+from services.infra.wire import config_message, to_config, to_device_costs, to_model
 from services.worker.groups import HostedGroups
 from services.worker.leader.executor import Replica
 
@@ -31,6 +31,9 @@ class WorkerServicer(worker_pb2_grpc.WorkerServicer):
             stage_latency_s=tuple(request.stage_latency_s),
             stage_weight_bytes=tuple(request.stage_weight_bytes),
             request_overhead_s=request.request_overhead_s,
+            larger_batches={batch.batch_size: tuple(batch.stage_latency_s) for batch in request.larger_batches},
+            boundaries=tuple(request.boundaries),
+            device_costs=to_device_costs(request.device_costs) if request.HasField("device_costs") else None,
         )
         return worker_pb2.LoadModelResponse(load_time_s=await self._groups.load(request.group, replica))
 

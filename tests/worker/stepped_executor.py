@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,8 +13,15 @@ from services.core.model import RegisteredModel
 from services.worker.leader.executor import Replica, Tensors
 
 
-def replica(name: str, *stage_latency_s: float, weight_bytes: int = 1, overhead_s: float = 0.0) -> Replica:
-    return Replica(RegisteredModel(name, name), stage_latency_s, (weight_bytes,) * len(stage_latency_s), overhead_s)
+def replica(
+    name: str,
+    *stage_latency_s: float,
+    weight_bytes: int = 1,
+    overhead_s: float = 0.0,
+    larger_batches: Mapping[int, tuple[float, ...]] | None = None,
+) -> Replica:
+    weights = (weight_bytes,) * len(stage_latency_s)
+    return Replica(RegisteredModel(name, name), stage_latency_s, weights, overhead_s, larger_batches or {})
 
 
 def tagged(tag: str) -> Tensors:
@@ -27,13 +35,16 @@ def tag_of(inputs: Tensors) -> str:
 
 @dataclass
 class SteppedExecutor:
-    """Notes which request runs where. A request named `bad` is invalid, `bug` breaks `prepare`,
-    `broken` a stage, `lost` the collection of its outputs."""
+    """Notes which batch runs where, as its members' names joined by `+`. A request named `bad` is invalid,
+    `bug` breaks `prepare`, `broken` a stage, `lost` the collection of its outputs, `short` loses the last
+    of them. Without `ready_sizes` every batch size is ready. `collected` tells what ran meanwhile."""
 
     loaded: list[str] = field(default_factory=list)
     unloaded: list[str] = field(default_factory=list)
     began: list[tuple[int, str]] = field(default_factory=list)
     running: dict[int, str] = field(default_factory=dict)
+    collected: list[tuple[str, dict[int, str]]] = field(default_factory=list)
+    ready_sizes: Sequence[int] | None = None
     is_closed: bool = False
     _ends: dict[int, asyncio.Queue[None]] = field(default_factory=lambda: defaultdict(asyncio.Queue))
 
@@ -42,8 +53,9 @@ class SteppedExecutor:
         for _ in range(times):
             self._ends[stage].put_nowait(None)
 
-    async def load(self, replica: Replica) -> None:
+    async def load(self, replica: Replica) -> Sequence[int]:
         self.loaded.append(replica.model.name)
+        return replica.batch_sizes if self.ready_sizes is None else self.ready_sizes
 
     async def unload(self, model: str) -> None:
         self.unloaded.append(model)
@@ -57,18 +69,21 @@ class SteppedExecutor:
         return tag
 
     async def run_stage(self, model: str, stage: int, activation: Any) -> Any:
-        self.began.append((stage, activation))
-        self.running[stage] = activation
+        batch = "+".join(activation) if stage == 0 else activation
+        self.began.append((stage, batch))
+        self.running[stage] = batch
         await self._ends[stage].get()
         del self.running[stage]
-        if activation == "broken":
+        if "broken" in batch:
             raise RuntimeError("a secret")
-        return activation
+        return batch
 
-    def collect(self, model: str, activation: Any) -> Tensors:
-        if activation == "lost":
+    def collect(self, model: str, activation: Any) -> Sequence[Tensors]:
+        self.collected.append((activation, dict(self.running)))
+        tags = activation.split("+")
+        if "lost" in tags:
             raise RuntimeError("a secret")
-        return tagged(activation)
+        return [tagged(tag) for tag in tags if tag != "short"]
 
     def close(self) -> None:
         self.is_closed = True

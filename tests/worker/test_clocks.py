@@ -1,5 +1,6 @@
 """Stage clocks: the rule's own prediction as long as the devices keep time, corrected when they do not."""
 
+import math
 from collections import deque
 from dataclasses import dataclass, field
 
@@ -8,15 +9,42 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.core import schedule
-from services.worker.leader.clocks import StageClocks
-from services.worker.leader.flight import Flight
+from services.worker.leader.clocks import CORRECTED_SHARE, StageClocks
+from services.worker.leader.executor import Replica
+from services.worker.leader.flight import Batch, Flight
 from tests.worker.stepped_executor import replica
 
 MILLISECONDS = st.integers(1, 50)
 
 
-async def flight(*stage_latency_s: float) -> Flight:
-    return Flight(replica("m", *stage_latency_s), None, 0.0, 0.0, 0.0)
+def clocks_of(*replicas: Replica) -> StageClocks:
+    clocks = StageClocks(len(replicas[0].stage_latency_s))
+    for one in replicas:
+        clocks.serve(one)
+    return clocks
+
+
+def admitted(clocks: StageClocks, of: Replica, now_s: float, allowed_s: float = math.inf) -> Flight:
+    flight = Flight(of, None, now_s, allowed_s, 0.0)
+    clocks.admit(flight, now_s)
+    return flight
+
+
+def begun(clocks: StageClocks, now_s: float) -> Batch:
+    """What goes into stage 0 next, if anything does."""
+    batch, dropped = clocks.begin(now_s)
+    assert batch is not None
+    assert not dropped
+    return batch
+
+
+def end_stage(clocks: StageClocks, batch: Batch, now_s: float) -> None:
+    """The stage ends; after the last one all is over."""
+    clocks.stage_ended(batch, now_s)
+    if batch.stage == clocks.num_stages:
+        clocks.gone(batch)
+        for member in batch.members:
+            clocks.left(member)
 
 
 @dataclass
@@ -24,16 +52,12 @@ class Devices:
     """Stages that take exactly the predicted time, driven by simulated time."""
 
     clocks: StageClocks
-    waiting: list[deque[Flight]] = field(default_factory=list)
-    running: list[tuple[float, Flight] | None] = field(default_factory=list)
+    waiting: list[deque[Batch]] = field(default_factory=list)
+    running: list[tuple[float, Batch] | None] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.waiting = [deque() for _ in range(self.clocks.num_stages)]
         self.running = [None] * self.clocks.num_stages
-
-    def take(self, admitted: Flight, now_s: float) -> None:
-        self.waiting[0].append(admitted)
-        self._begin(0, now_s)
 
     def advance(self, now_s: float) -> None:
         """Let everything happen that ends by now, in order of time."""
@@ -44,23 +68,30 @@ class Devices:
             end_s, stage = min(ends)
             self._end(-stage, end_s)
 
+    def begin_first(self, now_s: float) -> None:
+        if self.running[0] is None:
+            batch, _ = self.clocks.begin(now_s)
+            if batch is not None:
+                self.running[0] = (now_s + batch.latency_s[0], batch)
+
     def _begin(self, stage: int, now_s: float) -> None:
         if self.running[stage] is None and self.waiting[stage]:
-            begun = self.waiting[stage].popleft()
-            self.clocks.stage_began(begun, now_s)
-            self.running[stage] = (now_s + begun.replica.stage_latency_s[stage], begun)
+            batch = self.waiting[stage].popleft()
+            self.clocks.stage_began(batch, now_s)
+            self.running[stage] = (now_s + batch.latency_s[stage], batch)
 
     def _end(self, stage: int, now_s: float) -> None:
         ended = self.running[stage]
         assert ended is not None
         self.running[stage] = None
-        self.clocks.stage_ended(ended[1], now_s)
-        if ended[1].stage < self.clocks.num_stages:
-            self.waiting[ended[1].stage].append(ended[1])
-            self._begin(ended[1].stage, now_s)
+        end_stage(self.clocks, ended[1], now_s)
+        if stage + 1 < self.clocks.num_stages:
+            self.waiting[stage + 1].append(ended[1])
+            self._begin(stage + 1, now_s)
+        if stage == 0:
+            self.begin_first(now_s)
         else:
-            self.clocks.left(ended[1])
-        self._begin(stage, now_s)
+            self._begin(stage, now_s)
 
 
 @given(
@@ -72,76 +103,110 @@ class Devices:
 async def test_clocks_of_devices_that_keep_time_are_those_of_the_rule(
     num_stages: int, gaps_ms: list[int], choices: list[int], latencies_ms: list[list[int]]
 ) -> None:
-    clocks = StageClocks(num_stages)
+    replicas = [
+        replica(f"m{index}", *(ms / 1000 for ms in stages[:num_stages])) for index, stages in enumerate(latencies_ms)
+    ]
+    clocks = clocks_of(*replicas)
     devices = Devices(clocks)
     by_rule = [0.0] * num_stages
     now_s = 1.0
     for gap_ms, choice in zip(gaps_ms, choices, strict=False):
         now_s += gap_ms / 1000
         devices.advance(now_s)
-        latency_s = tuple(ms / 1000 for ms in latencies_ms[choice][:num_stages])
-        assert [max(clock, now_s) for clock in clocks.free_at(now_s)] == pytest.approx(
-            [max(clock, now_s) for clock in by_rule]
-        )
-        schedule.commit(now_s, by_rule, latency_s, 0, num_stages)
-        admitted = await flight(*latency_s)
-        clocks.admit(admitted, now_s)
-        devices.take(admitted, now_s)
-        assert clocks.free_at(now_s) == pytest.approx(by_rule)
+        chosen = replicas[choice]
+        end_s = schedule.last_stage_end(now_s, by_rule, chosen.stage_latency_s, 0, num_stages)
+        assert clocks.predicted_end(chosen.model.name, now_s) == end_s
+        schedule.commit(now_s, by_rule, chosen.stage_latency_s, 0, num_stages)
+        admitted(clocks, chosen, now_s)
+        devices.begin_first(now_s)
+        assert clocks.planned(now_s) == by_rule
 
 
 async def test_a_late_stage_moves_the_clocks_of_all_that_follows() -> None:
-    clocks = StageClocks(2)
-    first, second = await flight(1.0, 1.0), await flight(1.0, 1.0)
-    clocks.admit(first, 0.0)
-    clocks.admit(second, 0.0)
-    assert clocks.free_at(0.0) == [2.0, 3.0]
-    clocks.stage_began(first, 0.0)
-    assert clocks.free_at(1.0625) == [2.0625, 3.0625]
+    model = replica("m", 1.0, 1.0)
+    clocks = clocks_of(model)
+    for _ in range(2):
+        admitted(clocks, model, 0.0)
+    assert clocks.planned(0.0) == [2.0, 3.0]
+    first = begun(clocks, 0.0)
     clocks.stage_ended(first, 1.0625)
-    assert clocks.free_at(1.0625) == [2.0625, 3.0625]
+    assert clocks.planned(1.0625) == [2.0625, 3.0625]
+
+
+@pytest.mark.parametrize("num_waiting", [40, 100])
+async def test_the_clocks_of_a_long_queue_lag_behind_what_happened_by_a_share_of_it(num_waiting: int) -> None:
+    model, late_s = replica("m", 1.0), 0.0625
+    clocks = clocks_of(model)
+    for _ in range(num_waiting):
+        admitted(clocks, model, 0.0)
+    now_s, lags_s = 0.0, []
+    for done in range(num_waiting // 2):
+        batch = begun(clocks, now_s)
+        now_s += 1.0 + late_s
+        end_stage(clocks, batch, now_s)
+        lags_s.append(now_s + num_waiting - 1 - done - clocks.planned(now_s)[0])
+    assert max(lags_s) <= late_s * num_waiting / CORRECTED_SHARE
+    assert lags_s.count(0.0) >= CORRECTED_SHARE / 2
 
 
 async def test_stages_that_run_much_slower_than_profiled_are_predicted_to_go_on_so() -> None:
-    clocks = StageClocks(1)
-    slow = await flight(1.0)
-    clocks.admit(slow, 0.0)
-    clocks.stage_began(slow, 0.0)
-    clocks.stage_ended(slow, 3.0)
-    clocks.left(slow)
-    soon_s = clocks.predicted_end(slow.replica, 3.0) - 3.0
-    later_s = clocks.predicted_end(slow.replica, 60.0) - 60.0
+    model = replica("m", 1.0)
+    clocks = clocks_of(model)
+    admitted(clocks, model, 0.0)
+    end_stage(clocks, begun(clocks, 0.0), 3.0)
+    soon_s = clocks.predicted_end("m", 3.0) - 3.0
+    later_s = clocks.predicted_end("m", 60.0) - 60.0
     assert soon_s == pytest.approx(3.0, rel=0.1)
     assert later_s == 1.0
 
 
+async def test_slow_stages_slow_the_batches_that_wait_as_well() -> None:
+    model = replica("m", 1.0, larger_batches={2: (1.5,)})
+    clocks = clocks_of(model)
+    for _ in range(4):
+        admitted(clocks, model, 0.0)
+    end_stage(clocks, begun(clocks, 0.0), 4.5)
+    assert clocks.planned(4.5)[0] == pytest.approx(4.5 + 3 * 1.5, rel=0.1)
+
+
 async def test_an_early_stage_brings_the_clocks_forward() -> None:
-    clocks = StageClocks(2)
-    first = await flight(1.0, 1.0)
-    clocks.admit(first, 0.0)
-    clocks.stage_began(first, 0.0)
-    assert clocks.free_at(0.25) == [1.0, 2.0]
+    model = replica("m", 1.0, 1.0)
+    clocks = clocks_of(model)
+    admitted(clocks, model, 0.0)
+    first = begun(clocks, 0.0)
+    assert clocks.planned(0.25) == [1.0, 2.0]
     clocks.stage_ended(first, 0.25)
-    assert clocks.free_at(0.25) == [0.25, 1.25]
+    assert clocks.planned(0.25) == [0.25, 1.25]
     clocks.stage_began(first, 0.25)
-    assert clocks.free_at(0.25) == [0.25, 1.25]
+    assert clocks.planned(0.25) == [0.25, 1.25]
 
 
-async def test_a_flight_that_leaves_gives_its_time_back() -> None:
-    clocks = StageClocks(1)
-    first, second = await flight(1.0), await flight(1.0)
-    clocks.admit(first, 0.0)
-    clocks.admit(second, 0.0)
-    clocks.stage_began(first, 0.0)
-    clocks.left(second)
-    assert clocks.free_at(0.0) == [1.0]
+async def test_a_request_that_leaves_the_queue_gives_its_time_back() -> None:
+    model = replica("m", 1.0, larger_batches={2: (1.5,)})
+    clocks = clocks_of(model)
+    for _ in range(2):
+        admitted(clocks, model, 0.0)
+    third = admitted(clocks, model, 0.0)
+    begun(clocks, 0.0)
+    assert clocks.planned(0.0) == [2.5]
+    clocks.left(third)
+    assert clocks.planned(0.0) == [1.5]
+    assert list(clocks.flights) == [0, 1]
 
 
 async def test_idle_stages_keep_the_instant_they_became_free() -> None:
-    clocks = StageClocks(1)
-    only = await flight(1.0)
-    clocks.admit(only, 0.0)
-    clocks.stage_began(only, 0.0)
-    clocks.stage_ended(only, 1.0)
-    clocks.left(only)
-    assert clocks.free_at(100.0) == [1.0]
+    model = replica("m", 1.0)
+    clocks = clocks_of(model)
+    admitted(clocks, model, 0.0)
+    end_stage(clocks, begun(clocks, 0.0), 1.0)
+    assert clocks.planned(100.0) == [1.0]
+
+
+async def test_other_costs_hold_for_what_waits_already() -> None:
+    model = replica("m", 1.0)
+    clocks = clocks_of(model)
+    for _ in range(3):
+        admitted(clocks, model, 0.0)
+    begun(clocks, 0.0)
+    clocks.serve(replica("m", 2.0))
+    assert clocks.planned(0.0) == [5.0]

@@ -85,6 +85,7 @@ async def test_a_served_request_brings_its_outputs_and_sequence(
     assert answer.served.sequence == 7
     assert answer.served.outputs["tag"] == encode_tensor(np.array([97, 98, 99]))
     assert answer.served.predicted_s == pytest.approx(10.0, abs=1.0)
+    assert answer.served.batch_size == 1
 
 
 async def test_a_rejection_carries_the_clocks_and_what_they_include(
@@ -140,7 +141,8 @@ async def test_a_cancelled_request_that_waits_never_runs(
     stub: "leader_pb2_grpc.LeaderAsyncStub", executor: SteppedExecutor, leader: GroupLeader
 ) -> None:
     calls = asyncio.create_task(answers(stub, opening(), submit(1, "kept"), submit(2, "dropped"), cancel(2)))
-    await until(lambda: [flight.is_wanted for flight in leader.clocks.flights.values()] == [True, False])
+    await until(lambda: len(leader.clocks.flights) == 2)
+    await until(lambda: len(leader.clocks.flights) == 1)
     executor.finish(0, times=2)
     assert [answer.served.sequence for answer in await calls] == [1]
     assert executor.began == [(0, "kept")]
@@ -152,7 +154,7 @@ async def test_a_router_that_goes_away_takes_its_waiting_requests_along(
     calls = asyncio.create_task(answers(stub, opening(), submit(1, "running"), submit(2, "waiting")))
     await until(lambda: len(leader.clocks.flights) == 2)
     calls.cancel()
-    await until(lambda: not any(flight.is_wanted for flight in leader.clocks.flights.values()))
+    await until(lambda: [flight.is_wanted for flight in leader.clocks.flights.values()] == [False])
     executor.finish(0)
     await leader.drained()
     assert executor.began == [(0, "running")]

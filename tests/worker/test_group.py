@@ -75,11 +75,11 @@ async def test_a_rejection_tells_the_predicted_finish(leader: GroupLeader) -> No
 async def test_a_rejected_request_changes_nothing(leader: GroupLeader, executor: SteppedExecutor) -> None:
     ask(leader, "ahead")
     await settled()
-    clocks, events, flights = leader.clocks.free_at(0.0), leader.num_events, dict(leader.clocks.flights)
+    clocks, events, flights = leader.clocks.planned(0.0), leader.num_events, dict(leader.clocks.flights)
     before = list(clocks)
     await leader.execute("m", tagged("late"), 1.0)
     await settled()
-    assert leader.clocks.free_at(0.0) == before
+    assert leader.clocks.planned(0.0) == before
     assert leader.num_events == events
     assert leader.clocks.flights == flights
     assert executor.began == [(0, "ahead")]
@@ -106,6 +106,17 @@ async def test_different_requests_are_in_different_stages_at_the_same_time(
     executor.finish(0)
     await settled()
     assert executor.running == {1: "a", 0: "b"}
+
+
+async def test_a_stage_begins_its_next_request_before_the_last_one_is_answered(executor: SteppedExecutor) -> None:
+    async with GroupLeader("g1", 1, executor, queue_limit=4) as leader:
+        for name in ("m", "other"):
+            await leader.load(replica(name, STAGE_S))
+        first = ask(leader, "a")
+        ask(leader, "b", model="other")
+        executor.finish(0)
+        await first
+        assert executor.collected == [("a", {0: "b"})]
 
 
 async def test_a_stage_runs_one_request_at_a_time(leader: GroupLeader, executor: SteppedExecutor) -> None:

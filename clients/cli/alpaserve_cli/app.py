@@ -37,7 +37,7 @@ class Commands(LazyGroup):
             "profile",
             "alpaserve_cli.profile",
             "profile",
-            "Measure MODEL under parallel configs; or --import, --list, --show what is stored.",
+            "Profile MODELS under parallel configs; or --import, --import-alpa, --list, --show what is stored.",
         ),
         Entry(
             "simulate", "alpaserve_cli.simulate", "simulate", "Simulate a placement on a workload, request by request."

@@ -58,7 +58,10 @@ def difference_document(changed: Difference, old: Placement, new: Placement, num
         "num_unloads": changed.num_unloads,
         "load_bytes": num_bytes,
     }
-    return document | {"dispatch": {"before": old.dispatch, "after": new.dispatch}}
+    return document | {
+        "dispatch": {"before": old.dispatch, "after": new.dispatch},
+        "max_batch_size": {"before": old.max_batch_size, "after": new.max_batch_size},
+    }
 
 
 def group_document(group: Group) -> dict[str, Any]:

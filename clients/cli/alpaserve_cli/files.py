@@ -14,10 +14,11 @@ from typing import Any, TextIO, TypeVar, cast
 
 import yaml
 
-from services.core.documents import parse_placement, parse_profiles, parse_spec
+from services.core.documents import parse_placement, parse_spec
 from services.core.errors import AlpaServeError, InvalidArgument
 from services.core.placement import Placement
 from services.core.profile import Profiles
+from services.core.profile_documents import parse_profiles
 from services.core.spec import Spec
 from services.core.workload import Workload, parse_workload
 

@@ -94,6 +94,7 @@ def result_document(result: InferResult) -> dict[str, Any]:
         "queue_time_s": result.queue_time_s,
         "execution_time_s": result.execution_time_s,
         "predicted_finish_s": result.predicted_finish_s,
+        "batch_size": result.batch_size,
         "outputs": {
             name: {"dtype": array.dtype.name, "shape": list(array.shape), "data": _elements(array)}
             for name, array in result.outputs.items()

@@ -14,6 +14,7 @@ def running_document(placement: placement_pb2.Placement) -> dict[str, Any]:
     return {
         "schema": "alpaserve.placement/v1",
         "dispatch": placement.dispatch or DEFAULT_DISPATCH,
+        **({"max_batch_size": placement.max_batch_size} if placement.max_batch_size > 1 else {}),
         "groups": [group_document(group) for group in placement.groups],
         "version": placement.version,
         "policy": placement.policy,
@@ -47,6 +48,8 @@ def diff_document(diff: planner_pb2.PlacementDiff) -> dict[str, Any]:
 def print_running(placement: placement_pb2.Placement) -> None:
     """Print the table of a placement's groups."""
     title = f"Placement {placement.version or '(not applied)'}, {placement.dispatch or DEFAULT_DISPATCH}"
+    if placement.max_batch_size > 1:
+        title += f", batches of up to {placement.max_batch_size}"
     rows = (
         (
             group.name or str(index),

@@ -31,6 +31,15 @@ from services.core.timeline_documents import windows_document
 from services.planner.policies.plan import DEFAULT_POLICY
 
 ApplyOption = Annotated[bool, typer.Option("--apply", help="Make the plan the running placement.")]
+BatchesOption = Annotated[
+    int,
+    typer.Option(
+        "--batching",
+        metavar="N",
+        help="Let groups serve up to N requests of one model at once, in the batch sizes that its profile has. "
+        "The search is for requests one by one; what the plan attains is told with the batches.",
+    ),
+]
 TargetOption = Annotated[
     float | None,
     typer.Option(
@@ -53,6 +62,7 @@ def plan(
     dispatch: DispatchOption = DEFAULT_DISPATCH,
     window: WindowOption = None,
     resamples: ResamplesOption = None,
+    batching: BatchesOption = 1,
     planner: RemoteOption = None,
     apply: ApplyOption = False,
     output: OutputOption = Output.TABLE,
@@ -61,7 +71,9 @@ def plan(
 
     The JSON output is a placement file, with the plan's figures beside the placement.
     """
-    options = PlanOptions(policy, dispatch or DEFAULT_DISPATCH, seed, time_budget, max_simulations, window, resamples)
+    options = PlanOptions(
+        policy, dispatch or DEFAULT_DISPATCH, seed, time_budget, max_simulations, window, resamples, batching
+    )
     if target is not None:
         check_target(target)
     if planner is not None:

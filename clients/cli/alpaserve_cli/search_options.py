@@ -72,9 +72,12 @@ class PlanOptions:
     max_simulations: int | None = None
     window_s: float | None = None
     num_resamples: int | None = None
+    max_batch_size: int = 1
 
     def __post_init__(self) -> None:
         find_policy(self.policy)
+        if self.max_batch_size < 1:
+            raise InvalidArgument(f"--batching must be at least 1, got {self.max_batch_size}")
         if self.seed < 0:
             raise InvalidArgument(f"--seed must not be negative, got {self.seed}")
         budget_s = self.time_budget_s
@@ -109,6 +112,7 @@ def search_by(request: planner_pb2.PlanRequest, options: PlanOptions) -> planner
     request.dispatch = options.dispatch
     request.seed = options.seed
     request.max_simulations = options.max_simulations or 0
+    request.max_batch_size = options.max_batch_size
     if options.num_resamples is not None:
         request.num_resamples = options.num_resamples
     if options.time_budget_s is not None:

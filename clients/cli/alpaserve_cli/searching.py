@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from alpaserve_cli.search_options import PlanOptions
 from services.core.problem import Problem
+from services.planner.policies.batches import with_batches
 from services.planner.policies.clockwork import DEFAULT_WINDOW_S
 from services.planner.policies.plan import Plan, make_plan, warm_up, with_held_out
 from services.planner.policies.questions import bound_for, quick_bound
@@ -43,14 +44,14 @@ def plan_here(problem: Problem, options: PlanOptions, on_progress: OnProgress) -
     """Search in this process. Raises: InvalidArgument, InvalidPlacement, NotPlaced."""
     warm_up(options.policy, problem)
     began_s = time.monotonic()
-    bound = aside(bound_for(options.policy), problem)
+    bound = aside(bound_for(options.policy, options.max_batch_size), problem)
     with all_cores() as pool:
         plan = maker(options, on_progress, pool)(problem, options.limits(began_s))
     search_s = time.monotonic() - began_s
     left_s = None if options.time_budget_s is None else max(options.time_budget_s - search_s, 0.0)
     known = in_time(bound, left_s)
     if known is None:
-        known = quick_bound(options.policy, problem)
+        known = quick_bound(options.policy, problem, options.max_batch_size)
     return FoundPlan(with_held_out(replace(plan, upper_bound=known), problem, options.seed), search_s)
 
 
@@ -69,7 +70,7 @@ def maker(options: PlanOptions, on_progress: OnProgress, pool: Pool) -> MakePlan
             num_resamples=options.num_resamples or 0,
             num_chains=DEFAULT_CHAINS if options.time_budget_s is None else max(DEFAULT_CHAINS, num_cores()),
         )
-        return make_plan(options.policy, search, window_s)
+        return with_batches(make_plan(options.policy, search, window_s), problem, options.max_batch_size)
 
     return make
 

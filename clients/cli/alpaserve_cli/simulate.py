@@ -30,7 +30,7 @@ BatchingOption = Annotated[
         "--batching",
         metavar="N",
         help="Serve requests of one model together, up to N, in the batch sizes that its profile has. "
-        f"By default {DEFAULT_MAX_BATCH_SIZE} if --batching-rule is given, else no batching.",
+        f"By default {DEFAULT_MAX_BATCH_SIZE} if --batching-rule is given, else what the placement allows.",
     ),
 ]
 BatchingRuleOption = Annotated[
@@ -73,7 +73,7 @@ def simulate(
 ) -> None:
     """Simulate a placement on a workload, request by request.
 
-    Without --dispatch the rule that the placement records is used.
+    Without --dispatch and --batching what the placement records is used.
     """
     options = SimulateOptions.of(dispatch, batching, batching_rule, load_bytes_per_s)
     if planner is not None:

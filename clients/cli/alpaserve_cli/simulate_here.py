@@ -8,7 +8,8 @@ from typing import Any
 from alpaserve_cli.files import read_document, read_placement
 from alpaserve_cli.simulate_options import SimulateOptions
 from services.core.attainment import Report, report
-from services.core.batched_simulator import Batching, kernels_once, simulate_batched
+from services.core.batched_simulator import Batching, batching_for, kernels_once, simulate_batched
+from services.core.documents import parse_placement
 from services.core.errors import AlpaServeError, InvalidArgument
 from services.core.placement import Placement
 from services.core.problem import Problem
@@ -41,7 +42,7 @@ def read_windows(path: Path) -> Mapping[str, Any] | None:
 
 def simulate_windows(problem: Problem, path: Path, document: Mapping[str, Any], options: SimulateOptions) -> Report:
     """Raises: as `simulate_file`."""
-    if options.batching is not None:
+    if options.batching is not None or parse_placement(document).max_batch_size > 1:
         raise InvalidArgument(f"{path} has windows, which are simulated without batching")
     dispatch = {} if options.dispatch is None else {"dispatch": options.dispatch}
     try:
@@ -53,9 +54,13 @@ def simulate_windows(problem: Problem, path: Path, document: Mapping[str, Any], 
 
 
 def simulate_placement(problem: Problem, placement: Placement, batching: Batching | None = None) -> Report:
-    """Raises: InvalidPlacement, UnknownProfile or DoesNotFit if the placement cannot be."""
-    if batching is not None:
-        outcome = simulate_batched(problem, placement, batching, kernels_once(problem.num_requests))
+    """What a placement attains; without `batching` in the batches that it allows.
+
+    Raises: InvalidPlacement, UnknownProfile or DoesNotFit if the placement cannot be.
+    """
+    chosen = batching_for(placement, batching)
+    if chosen is not None:
+        outcome = simulate_batched(problem, placement, chosen, kernels_once(problem.num_requests))
     else:
         layout = problem.placement_layout(placement)
         outcome = simulate(problem, layout, placement.dispatch_rule, serve_once(problem.num_requests))

@@ -7,7 +7,7 @@ from services.core.batched_simulator import Batching, batching_of
 
 @dataclass(frozen=True, slots=True)
 class SimulateOptions:
-    """None: the placement's dispatch, no batching, weights that load at once."""
+    """None: the placement's dispatch, the batches that it allows, weights that load at once."""
 
     dispatch: str | None = None
     batching: Batching | None = None

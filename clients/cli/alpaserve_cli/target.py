@@ -54,7 +54,9 @@ def shrink_here(problem: Problem, target: float, options: PlanOptions, line: Pro
 
     with all_cores() as pool:
         make = maker(options, lambda attainment, count: None, pool)
-        asked = Target(target, make, options.limits(began_s), bound_for(options.policy), on_probe)
+        asked = Target(
+            target, make, options.limits(began_s), bound_for(options.policy, options.max_batch_size), on_probe
+        )
         return Shrunk(fewest_devices(problem, asked), time.monotonic() - began_s)
 
 

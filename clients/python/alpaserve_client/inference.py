@@ -18,7 +18,8 @@ class InferResult:
     """The answer to one request.
 
     `queue_time_s` was spent waiting in the group, `execution_time_s` running in its stages;
-    `predicted_finish_s` is what admission predicted, counted from the arrival at the router.
+    `predicted_finish_s` is what admission predicted, counted from the arrival at the router, and
+    `batch_size` how many requests ran at once, this one included.
     """
 
     outputs: dict[str, NDArray[Any]]
@@ -28,6 +29,7 @@ class InferResult:
     queue_time_s: float
     execution_time_s: float
     predicted_finish_s: float
+    batch_size: int = 1
 
 
 class Inference:
@@ -83,4 +85,5 @@ def result_of(response: router_pb2.InferResponse) -> InferResult:
         queue_time_s=response.queue_time_s,
         execution_time_s=response.execution_time_s,
         predicted_finish_s=response.predicted_finish_s,
+        batch_size=response.batch_size or 1,
     )

@@ -3,10 +3,11 @@
 import numpy as np
 
 from services.core.errors import InvalidArgument, UnknownProfile
+from services.core.factoring import fits_nodes
 from services.core.profile import ParallelConfig
 from services.planner.policies.filling import Filling
 from services.planner.policies.greedy import fill_greedily
-from services.planner.policies.partition import fits_nodes, node_sizes, pack, uniform_partition
+from services.planner.policies.partition import node_sizes, pack, uniform_partition
 from services.planner.policies.search import Evaluation, Fleet, Replicas, Search
 
 _ROUND_ROBIN_CONFIG = ParallelConfig(4, 1)

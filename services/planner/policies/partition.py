@@ -1,16 +1,14 @@
-"""How devices form groups: configs to try, uniform partitions of a cluster, and device ids.
+"""How devices form groups: uniform partitions of a cluster, and device ids.
 
 Groups lie within a node or on whole nodes (AlpaServe, section 4.2, algorithm 2).
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
+from services.core.factoring import INTRA_OPS, MAX_INTER_OP
 from services.core.profile import ParallelConfig
 from services.core.spec import Cluster
-
-MAX_INTER_OP = 8
-MAX_INTRA_OP = 4
 
 # Whether a group of such a config could hold any model.
 IsUseful = Callable[[ParallelConfig], bool]
@@ -22,21 +20,6 @@ class Partition:
 
     configs: tuple[ParallelConfig, ...]
     devices: tuple[tuple[int, ...], ...]
-
-
-def candidate_configs(cluster: Cluster) -> Iterator[ParallelConfig]:
-    """Every factoring of every power of two that a group of this cluster may have."""
-    size = 1
-    while size <= cluster.num_devices:
-        if fits_nodes(size, cluster):
-            for intra_op in (1, 2, 4):
-                if size % intra_op == 0 and intra_op <= MAX_INTRA_OP and size // intra_op <= MAX_INTER_OP:
-                    yield ParallelConfig(size // intra_op, intra_op)
-        size *= 2
-
-
-def fits_nodes(size: int, cluster: Cluster) -> bool:
-    return size <= cluster.devices_per_node or size % cluster.devices_per_node == 0
 
 
 def node_sizes(cluster: Cluster) -> list[int]:
@@ -67,7 +50,7 @@ def leftover_configs(config: ParallelConfig, num_devices: int, is_useful: IsUsef
     if num_devices == 0:
         return []
     size = 1 << (num_devices.bit_length() - 1)
-    factorings = (ParallelConfig(size // intra_op, intra_op) for intra_op in (1, 2, 4) if size % intra_op == 0)
+    factorings = (ParallelConfig(size // intra_op, intra_op) for intra_op in INTRA_OPS if size % intra_op == 0)
     useful = [found for found in factorings if found.inter_op <= MAX_INTER_OP and is_useful(found)]
     if useful:
         likest = [min(useful, key=lambda found: abs(found.intra_op - config.intra_op))]

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from services.core import simulator
+from services.core.batched_simulator import attained_share
 from services.core.errors import InvalidArgument, NotPlaced
 from services.core.placement import Placement
 from services.core.problem import Problem, pose
@@ -142,8 +143,7 @@ def with_held_out(plan: Plan, problem: Problem, seed: int) -> Plan:
     if plan.windows or not len(fresh):
         return plan
     posed = pose(problem.spec, problem.profiles, fresh)
-    counts = simulator.simulate_counts(posed, posed.placement_layout(plan.placement), plan.placement.dispatch_rule)
-    return replace(plan, held_out_attainment=int(counts.attained.sum()) / posed.num_requests)
+    return replace(plan, held_out_attainment=attained_share(posed, plan.placement))
 
 
 def following(first: Placement, found: Evaluation) -> tuple[Window, ...]:

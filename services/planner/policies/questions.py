@@ -5,10 +5,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
+from services.core.batched_simulator import attained_share
 from services.core.errors import InvalidArgument
 from services.core.placement import Placement
 from services.core.problem import Problem
-from services.core.simulator import simulate_counts
 from services.planner.policies.bound import attainment_bound, pooled_bound
 from services.planner.policies.clockwork import CLOCKWORK
 from services.planner.policies.plan import Plan
@@ -90,14 +90,14 @@ def to_vary(name: str, option: str) -> Vary:
     return Vary(name)
 
 
-def bound_for(policy: str) -> Callable[[Problem], float | None]:
-    """What no plan of a policy can exceed: nothing is known of plans that follow each other."""
-    return no_bound if policy == CLOCKWORK else attainment_bound
+def bound_for(policy: str, max_batch_size: int = 1) -> Callable[[Problem], float | None]:
+    """What no plan of a policy can exceed: nothing is known of plans that follow each other, or of batches."""
+    return no_bound if policy == CLOCKWORK or max_batch_size > 1 else attainment_bound
 
 
-def quick_bound(policy: str, problem: Problem) -> float | None:
+def quick_bound(policy: str, problem: Problem, max_batch_size: int = 1) -> float | None:
     """A looser bound of that kind, which takes no time."""
-    return pooled_bound(problem) if bound_for(policy) is attainment_bound else None
+    return pooled_bound(problem) if bound_for(policy, max_batch_size) is attainment_bound else None
 
 
 def no_bound(problem: Problem) -> None:
@@ -108,7 +108,6 @@ def given_plan(placement: Placement) -> MakePlan:
     """Instead of a search: a placement that stays, simulated."""
 
     def simulated(problem: Problem, limits: Limits) -> Plan:
-        counts = simulate_counts(problem, problem.placement_layout(placement), placement.dispatch_rule)
-        return Plan(placement, "given", int(counts.attained.sum()) / problem.num_requests, 1, None, ())
+        return Plan(placement, "given", attained_share(problem, placement), 1, None, ())
 
     return simulated

@@ -74,7 +74,7 @@ class LeaderServicer(leader_pb2_grpc.LeaderServicer):
         now_s = monotonic()
         return leader_pb2.QueueState(
             group=leader.name,
-            free_in_s=[clock - now_s for clock in leader.clocks.free_at(now_s)],
+            free_in_s=[clock - now_s for clock in leader.clocks.planned(now_s)],
             num_in_flight=len(leader.clocks.flights),
             received=self._received.get(leader.name, {}),
         )
@@ -149,6 +149,7 @@ class Stream:
                 queue_time_s=outcome.queue_time_s,
                 execution_time_s=outcome.execution_time_s,
                 predicted_s=outcome.predicted_s,
+                batch_size=outcome.batch_size,
             )
             return leader_pb2.ExecuteResponse(served=served)
         if isinstance(outcome, Rejected):

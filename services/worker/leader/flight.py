@@ -1,4 +1,4 @@
-"""A request between admission and its end, and how it may end."""
+"""A request between admission and its end, how it may end, and the batch it runs in."""
 
 import asyncio
 from dataclasses import dataclass, field
@@ -20,12 +20,13 @@ class Failure(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """Outputs; times in seconds."""
+    """Outputs; times in seconds. `batch_size` counts the requests that ran at once, this one included."""
 
     outputs: Tensors
     queue_time_s: float
     execution_time_s: float
     predicted_s: float
+    batch_size: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,27 +51,52 @@ Outcome = Served | Rejected | Failed
 
 @dataclass(slots=True, eq=False)
 class Flight:
-    """An admitted request. `stage` is where it is; `started_s` is None while it waits for that stage."""
+    """An admitted request. `number` counts admissions; it waits in the queue until `has_begun`."""
 
     replica: Replica
     activation: Any
     arrival_s: float
-    deadline_s: float
+    allowed_s: float
     predicted_s: float
-    stage: int = 0
-    started_s: float | None = None
-    execution_time_s: float = 0.0
+    number: int = 0
+    has_begun: bool = False
     is_wanted: bool = True
     outcome: asyncio.Future[Outcome] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
     @property
-    def has_begun(self) -> bool:
-        return self.stage > 0 or self.started_s is not None
+    def model(self) -> str:
+        return self.replica.model.name
 
-    def is_doomed(self, now_s: float) -> bool:
-        """Whether the stages that are left would take it past its deadline: no device works for that."""
-        return now_s + sum(self.replica.stage_latency_s[self.stage :]) > self.deadline_s
-
-    def end(self, outcome: Outcome) -> None:
-        if not self.outcome.done():
+    def end(self, outcome: Outcome | None) -> None:
+        """Tell how it ended, None if nobody wants to know; only the first time counts."""
+        if self.outcome.done():
+            return
+        if outcome is None:
+            self.outcome.cancel()
+        else:
             self.outcome.set_result(outcome)
+
+
+@dataclass(slots=True, eq=False)
+class Batch:
+    """Requests of one model that go through the stages together; `stage` is where they are, and
+    `started_s` is None while they wait for that stage. `latency_s` is by stage, as profiled."""
+
+    members: tuple[Flight, ...]
+    latency_s: tuple[float, ...]
+    activation: Any
+    stage: int = 0
+    started_s: float | None = None
+    execution_time_s: float = 0.0
+
+    @property
+    def model(self) -> str:
+        return self.members[0].model
+
+    @property
+    def is_over(self) -> bool:
+        return all(member.outcome.done() for member in self.members)
+
+    def is_too_late_for(self, member: Flight, now_s: float) -> bool:
+        """Whether the stages that are left would take it past its deadline: no device works for that."""
+        return now_s + sum(self.latency_s[self.stage :]) - member.arrival_s > member.allowed_s

@@ -1,9 +1,11 @@
-"""The leader of one group: admits by predicted finish, and leads requests through the stages.
+"""The leader of one group: admits by predicted finish, and leads batches of requests through the stages.
 
-First come, first served (AlpaServe, section 4.3). The loop that owns it is its only caller.
+First come, first served (AlpaServe, section 4.3), or in batches by `services.core.batching`. The loop
+that owns it is its only caller.
 """
 
 import asyncio
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from time import monotonic
 
@@ -14,7 +16,7 @@ from services.core.errors import InvalidInput
 from services.infra.background import background
 from services.worker.leader.clocks import StageClocks
 from services.worker.leader.executor import Executor, Replica, Tensors
-from services.worker.leader.flight import Failed, Failure, Flight, Outcome, Rejected, Served
+from services.worker.leader.flight import Batch, Failed, Failure, Flight, Outcome, Rejected, Served
 
 log = structlog.get_logger()
 
@@ -22,14 +24,23 @@ log = structlog.get_logger()
 class GroupLeader:
     """Queue, clocks and replicas of a group. Enter it to run its stages."""
 
-    def __init__(self, name: str, num_stages: int, executor: Executor, queue_limit: int) -> None:
+    def __init__(
+        self,
+        name: str,
+        num_stages: int,
+        executor: Executor,
+        queue_limit: int,
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
         self.name = name
         self.clocks = StageClocks(num_stages)
         self.replicas: dict[str, Replica] = {}
         self.num_events = 0
         self._executor = executor
         self._queue_limit = queue_limit
-        self._waiting: list[asyncio.Queue[Flight]] = [asyncio.Queue() for _ in range(num_stages)]
+        self._clock = clock
+        self._is_idle = True
+        self._waiting: list[asyncio.Queue[Batch]] = [asyncio.Queue() for _ in range(num_stages)]
         self._leaving: set[str] = set()
         self._stack = AsyncExitStack()
 
@@ -45,11 +56,13 @@ class GroupLeader:
         self._executor.close()
 
     async def load(self, replica: Replica) -> None:
-        """Make a model ready; loading it again changes only what it is predicted to take."""
+        """Make a model ready; loading it again changes only what it is predicted to take, and the sizes of
+        its batches."""
         name = replica.model.name
-        await self._executor.load(replica)
+        ready = replica.of_sizes(await self._executor.load(replica))
         self._leaving.discard(name)
-        self.replicas[name] = replica
+        self.replicas[name] = ready
+        self.clocks.serve(ready)
 
     async def unload(self, name: str) -> None:
         """Let what was admitted of a model finish, then free it. Without the model nothing happens."""
@@ -59,16 +72,13 @@ class GroupLeader:
         await self.drained(name)
         if name in self._leaving:
             del self.replicas[name]
+            self.clocks.forget(name)
             self._leaving.discard(name)
             await self._executor.unload(name)
 
     async def drained(self, name: str | None = None) -> None:
         """Wait until nothing (of a model) is in flight."""
-        ends = [
-            flight.outcome
-            for flight in self.clocks.flights.values()
-            if name is None or flight.replica.model.name == name
-        ]
+        ends = [flight.outcome for flight in self.clocks.flights.values() if name is None or flight.model == name]
         if ends:
             await asyncio.wait(ends)
 
@@ -84,7 +94,7 @@ class GroupLeader:
         try:
             return await asyncio.shield(admission.outcome)
         except asyncio.CancelledError:
-            admission.is_wanted = False
+            self._abandon(admission)
             raise
 
     def _admit(self, model: str, inputs: Tensors, remaining_s: float) -> Flight | Rejected | Failed:
@@ -97,58 +107,98 @@ class GroupLeader:
             activation = self._executor.prepare(model, inputs)
         except InvalidInput as error:
             return Failed(Failure.INVALID_INPUT, str(error))
-        now_s = monotonic()
-        finish_s = self.clocks.predicted_end(replica, now_s) + replica.request_overhead_s
+        now_s = self._clock()
+        finish_s = self.clocks.predicted_end(model, now_s) + replica.request_overhead_s
         queue_full = len(self.clocks.flights) >= self._queue_limit
         if queue_full or not schedule.admits(finish_s, now_s, remaining_s):
             return Rejected(finish_s - now_s, queue_full)
-        flight = Flight(replica, activation, now_s, now_s + remaining_s, finish_s - now_s)
+        flight = Flight(replica, activation, now_s, remaining_s, finish_s - now_s)
         self.clocks.admit(flight, now_s)
-        self._waiting[0].put_nowait(flight)
+        if self._is_idle:
+            self._begin(now_s)
         self.num_events += 1
         return flight
 
+    def _begin(self, now_s: float) -> None:
+        """Stage 0 is idle: give it what the rule chooses of the queue."""
+        batch, dropped = self.clocks.begin(now_s)
+        for flight in dropped:
+            self._end(flight, too_late(0))
+        self._is_idle = batch is None
+        if batch is not None:
+            self._waiting[0].put_nowait(batch)
+
     async def _run_stage(self, stage: int) -> None:
         while True:
-            flight = await self._waiting[stage].get()
-            began_s = monotonic()
-            if not flight.is_wanted or flight.is_doomed(began_s):
-                late = f"the deadline cannot be kept any more at stage {stage}"
-                self._end(flight, Failed(Failure.DEADLINE_PASSED, late, stage > 0))
-                continue
-            self.clocks.stage_began(flight, began_s)
-            try:
-                activation = await self._executor.run_stage(flight.replica.model.name, stage, flight.activation)
-            except Exception:
-                self.clocks.stage_ended(flight, monotonic())
-                self._break(flight, stage)
-                continue
-            flight.activation = activation
-            now_s = monotonic()
-            flight.execution_time_s += now_s - began_s
-            self.clocks.stage_ended(flight, now_s)
-            self.num_events += 1
-            self._advance(flight)
+            batch = await self._waiting[stage].get()
+            if self._is_worth_running(batch):
+                await self._run(batch)
+            else:
+                self.clocks.gone(batch)
+                if stage == 0:
+                    self._begin(self._clock())
 
-    def _advance(self, flight: Flight) -> None:
-        if flight.stage < self.clocks.num_stages:
-            self._waiting[flight.stage].put_nowait(flight)
-            return
-        time_here_s = monotonic() - flight.arrival_s
+    def _is_worth_running(self, batch: Batch) -> bool:
+        """Whether an answer can still be of use; ends the members of whom that is not so."""
+        now_s = self._clock()
+        for flight in batch.members:
+            if not flight.is_wanted:
+                self._end(flight, None)
+            elif batch.stage and batch.is_too_late_for(flight, now_s):
+                self._end(flight, too_late(batch.stage))
+        return not batch.is_over
+
+    async def _run(self, batch: Batch) -> None:
+        stage = batch.stage
+        if stage:
+            self.clocks.stage_began(batch, self._clock())
         try:
-            outputs = self._executor.collect(flight.replica.model.name, flight.activation)
+            batch.activation = await self._executor.run_stage(batch.model, stage, batch.activation)
         except Exception:
-            self._break(flight, flight.stage - 1)
-            return
-        queue_time_s = max(0.0, time_here_s - flight.execution_time_s)
-        self._end(flight, Served(outputs, queue_time_s, flight.execution_time_s, flight.predicted_s))
+            self._break(batch, stage)
+        now_s = self._clock()
+        self.clocks.stage_ended(batch, now_s)
+        self.num_events += 1
+        if stage == 0:
+            self._begin(now_s)
+        if batch.is_over:
+            self.clocks.gone(batch)
+        elif batch.stage < self.clocks.num_stages:
+            self._waiting[batch.stage].put_nowait(batch)
+        else:
+            # The stage takes its next batch before the answers to this one are made.
+            asyncio.get_running_loop().call_soon(self._answer, batch, now_s)
 
-    def _break(self, flight: Flight, stage: int) -> None:
-        """A bug ends its own request only."""
-        log.exception("stage_failed", group=self.name, stage=stage, model=flight.replica.model.name)
-        self._end(flight, Failed(Failure.INTERNAL, "internal error", True))
+    def _answer(self, batch: Batch, finish_s: float) -> None:
+        try:
+            outputs = self._executor.collect(batch.model, batch.activation)
+            answers = list(zip(batch.members, outputs, strict=True))
+        except Exception:
+            self._break(batch, batch.stage - 1)
+            answers = []
+        for flight, tensors in answers:
+            queue_time_s = max(0.0, finish_s - flight.arrival_s - batch.execution_time_s)
+            served = Served(tensors, queue_time_s, batch.execution_time_s, flight.predicted_s, len(batch.members))
+            self._end(flight, served)
+        self.clocks.gone(batch)
 
-    def _end(self, flight: Flight, outcome: Outcome) -> None:
+    def _break(self, batch: Batch, stage: int) -> None:
+        """A bug ends its own batch only."""
+        log.exception("stage_failed", group=self.name, stage=stage, model=batch.model)
+        for flight in batch.members:
+            self._end(flight, Failed(Failure.INTERNAL, "internal error", True))
+
+    def _abandon(self, flight: Flight) -> None:
+        """Nobody waits for an answer any more: a request that has not begun never will."""
+        flight.is_wanted = False
+        if not flight.has_begun:
+            self._end(flight, None)
+
+    def _end(self, flight: Flight, outcome: Outcome | None) -> None:
         self.clocks.left(flight)
         self.num_events += 1
         flight.end(outcome)
+
+
+def too_late(stage: int) -> Failed:
+    return Failed(Failure.DEADLINE_PASSED, f"the deadline cannot be kept any more at stage {stage}", stage > 0)

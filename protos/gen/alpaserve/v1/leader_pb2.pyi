@@ -263,6 +263,7 @@ class Served(_message.Message):
     QUEUE_TIME_S_FIELD_NUMBER: _builtins.int
     EXECUTION_TIME_S_FIELD_NUMBER: _builtins.int
     PREDICTED_S_FIELD_NUMBER: _builtins.int
+    BATCH_SIZE_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     queue_time_s: _builtins.float
     """Waiting, between stages included."""
@@ -270,6 +271,8 @@ class Served(_message.Message):
     """Running."""
     predicted_s: _builtins.float
     """From receipt to finish, as predicted at admission."""
+    batch_size: _builtins.int
+    """Requests that ran at once, this one included."""
     @_builtins.property
     def outputs(self) -> _containers.MessageMap[_builtins.str, _tensor_pb2.Tensor]: ...
     def __init__(
@@ -280,10 +283,11 @@ class Served(_message.Message):
         queue_time_s: _builtins.float = ...,
         execution_time_s: _builtins.float = ...,
         predicted_s: _builtins.float = ...,
+        batch_size: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["execution_time_s", b"execution_time_s", "outputs", b"outputs", "predicted_s", b"predicted_s", "queue_time_s", b"queue_time_s", "sequence", b"sequence"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_size", b"batch_size", "execution_time_s", b"execution_time_s", "outputs", b"outputs", "predicted_s", b"predicted_s", "queue_time_s", b"queue_time_s", "sequence", b"sequence"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

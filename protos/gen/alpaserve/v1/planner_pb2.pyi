@@ -71,6 +71,7 @@ class PlanRequest(_message.Message):
     WINDOW_FIELD_NUMBER: _builtins.int
     TARGET_FIELD_NUMBER: _builtins.int
     NUM_RESAMPLES_FIELD_NUMBER: _builtins.int
+    MAX_BATCH_SIZE_FIELD_NUMBER: _builtins.int
     policy: _builtins.str
     """Empty means alpaserve."""
     seed: _builtins.int
@@ -88,6 +89,10 @@ class PlanRequest(_message.Message):
     num_resamples: _builtins.int
     """Workloads like the given one that alpaserve plans for as well, so that a plan does not fit the
     accidents of one; absent means 2 for live arrivals, else none.
+    """
+    max_batch_size: _builtins.int
+    """Most requests that a group may serve as one batch; 0 means 1. Plans are searched for requests one by
+    one, and told with what they attain in batches; no upper bound is known then.
     """
     @_builtins.property
     def models(self) -> _containers.RepeatedCompositeFieldContainer[_model_pb2.Model]:
@@ -129,10 +134,11 @@ class PlanRequest(_message.Message):
         window: _duration_pb2.Duration | None = ...,
         target: _builtins.float = ...,
         num_resamples: _builtins.int | None = ...,
+        max_batch_size: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_num_resamples", b"_num_resamples", "cluster", b"cluster", "num_resamples", b"num_resamples", "profiles", b"profiles", "time_budget", b"time_budget", "window", b"window", "workload", b"workload"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_num_resamples", b"_num_resamples", "cluster", b"cluster", "dispatch", b"dispatch", "max_simulations", b"max_simulations", "models", b"models", "num_resamples", b"num_resamples", "policy", b"policy", "profiles", b"profiles", "seed", b"seed", "target", b"target", "time_budget", b"time_budget", "validate_only", b"validate_only", "window", b"window", "workload", b"workload"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_num_resamples", b"_num_resamples", "cluster", b"cluster", "dispatch", b"dispatch", "max_batch_size", b"max_batch_size", "max_simulations", b"max_simulations", "models", b"models", "num_resamples", b"num_resamples", "policy", b"policy", "profiles", b"profiles", "seed", b"seed", "target", b"target", "time_budget", b"time_budget", "validate_only", b"validate_only", "window", b"window", "workload", b"workload"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__num_resamples: _TypeAlias = _typing.Literal["num_resamples"]  # noqa: Y015
     _WhichOneofArgType__num_resamples: _TypeAlias = _typing.Literal["_num_resamples", b"_num_resamples"]  # noqa: Y015
@@ -742,7 +748,7 @@ class SimulateRequest(_message.Message):
     seed: _builtins.int
     """Draws random workloads."""
     batching: _builtins.int
-    """The largest batch of requests of one model; 0 means no batching, or 16 if a rule is given."""
+    """The largest batch of requests of one model; 0 means the placement's, or 16 if a rule is given."""
     batching_rule: _builtins.str
     """ours or published; empty means ours."""
     @_builtins.property

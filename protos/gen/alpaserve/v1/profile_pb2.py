@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from alpaserve.v1 import model_pb2 as alpaserve_dot_v1_dot_model__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x61lpaserve/v1/profile.proto\x12\x0c\x61lpaserve.v1\x1a\x18\x61lpaserve/v1/model.proto\"\xd7\x01\n\x0cStageProfile\x12,\n\x06\x63onfig\x18\x01 \x01(\x0b\x32\x1c.alpaserve.v1.ParallelConfig\x12\x12\n\nbatch_size\x18\x02 \x01(\r\x12\x17\n\x0fstage_latency_s\x18\x03 \x03(\x01\x12\x1a\n\x12stage_weight_bytes\x18\x04 \x03(\x04\x12\x1e\n\x16stage_activation_bytes\x18\x05 \x03(\x04\x12\x0e\n\x06source\x18\x06 \x01(\t\x12\x0c\n\x04note\x18\x07 \x01(\t\x12\x12\n\nboundaries\x18\x08 \x03(\r\"\x82\x01\n\x0cModelProfile\x12\x0c\n\x04name\x18\x01 \x01(\t\x12*\n\x06stages\x18\x02 \x03(\x0b\x32\x1a.alpaserve.v1.StageProfile\x12 \n\x13reference_latency_s\x18\x03 \x01(\x01H\x00\x88\x01\x01\x42\x16\n\x14_reference_latency_s\".\n\x04Link\x12\x11\n\tlatency_s\x18\x01 \x01(\x01\x12\x13\n\x0b\x62ytes_per_s\x18\x02 \x01(\x01\"\x93\x02\n\x0b\x44\x65viceCosts\x12\x13\n\x0b\x66lops_per_s\x18\x01 \x01(\x01\x12\x13\n\x0b\x62ytes_per_s\x18\x02 \x01(\x01\x12\x12\n\noperator_s\x18\x03 \x01(\x01\x12&\n\nall_reduce\x18\x04 \x01(\x0b\x32\x12.alpaserve.v1.Link\x12&\n\nall_gather\x18\x05 \x01(\x0b\x32\x12.alpaserve.v1.Link\x12*\n\x0ereduce_scatter\x18\x06 \x01(\x0b\x32\x12.alpaserve.v1.Link\x12&\n\nall_to_all\x18\x07 \x01(\x0b\x32\x12.alpaserve.v1.Link\x12\"\n\x06\x62order\x18\x08 \x01(\x0b\x32\x12.alpaserve.v1.Link\"\xf2\x01\n\nProfileSet\x12*\n\x06models\x18\x01 \x03(\x0b\x32\x1a.alpaserve.v1.ModelProfile\x12\x13\n\x0b\x64\x65vice_kind\x18\x02 \x01(\t\x12\x14\n\x0cmemory_bytes\x18\x03 \x01(\x04\x12\x18\n\x10\x64\x65vices_per_node\x18\x04 \x01(\r\x12\x1a\n\x12request_overhead_s\x18\x05 \x01(\x01\x12&\n\x1estage_latency_factor_per_stage\x18\x06 \x01(\x01\x12/\n\x0c\x64\x65vice_costs\x18\x07 \x01(\x0b\x32\x19.alpaserve.v1.DeviceCostsb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x61lpaserve/v1/profile.proto\x12\x0c\x61lpaserve.v1\x1a\x18\x61lpaserve/v1/model.proto\"\xd7\x01\n\x0cStageProfile\x12,\n\x06\x63onfig\x18\x01 \x01(\x0b\x32\x1c.alpaserve.v1.ParallelConfig\x12\x12\n\nbatch_size\x18\x02 \x01(\r\x12\x17\n\x0fstage_latency_s\x18\x03 \x03(\x01\x12\x1a\n\x12stage_weight_bytes\x18\x04 \x03(\x04\x12\x1e\n\x16stage_activation_bytes\x18\x05 \x03(\x04\x12\x0e\n\x06source\x18\x06 \x01(\t\x12\x0c\n\x04note\x18\x07 \x01(\t\x12\x12\n\nboundaries\x18\x08 \x03(\r\"\xeb\x01\n\x0cModelProfile\x12\x0c\n\x04name\x18\x01 \x01(\t\x12*\n\x06stages\x18\x02 \x03(\x0b\x32\x1a.alpaserve.v1.StageProfile\x12 \n\x13reference_latency_s\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x1f\n\x12request_overhead_s\x18\x04 \x01(\x01H\x01\x88\x01\x01\x12/\n\x0c\x64\x65vice_costs\x18\x05 \x01(\x0b\x32\x19.alpaserve.v1.DeviceCostsB\x16\n\x14_reference_latency_sB\x15\n\x13_request_overhead_s\".\n\x04Link\x12\x11\n\tlatency_s\x18\x01 \x01(\x01\x12\x13\n\x0b\x62ytes_per_s\x18\x02 \x01(\x01\"\x93\x02\n\x0b\x44\x65viceCosts\x12\x13\n\x0b\x66lops_per_s\x18\x01 \x01(\x01\x12\x13\n\x0b\x62ytes_per_s\x18\x02 \x01(\x01\x12\x12\n\noperator_s\x18\x03 \x01(\x01\x12&\n\nall_reduce\x18\x04 \x01(\x0b\x32\x12.alpaserve.v1.Link\x12&\n\nall_gather\x18\x05 \x01(\x0b\x32\x12.alpaserve.v1.Link\x12*\n\x0ereduce_scatter\x18\x06 \x01(\x0b\x32\x12.alpaserve.v1.Link\x12&\n\nall_to_all\x18\x07 \x01(\x0b\x32\x12.alpaserve.v1.Link\x12\"\n\x06\x62order\x18\x08 \x01(\x0b\x32\x12.alpaserve.v1.Link\"\xf2\x01\n\nProfileSet\x12*\n\x06models\x18\x01 \x03(\x0b\x32\x1a.alpaserve.v1.ModelProfile\x12\x13\n\x0b\x64\x65vice_kind\x18\x02 \x01(\t\x12\x14\n\x0cmemory_bytes\x18\x03 \x01(\x04\x12\x18\n\x10\x64\x65vices_per_node\x18\x04 \x01(\r\x12\x1a\n\x12request_overhead_s\x18\x05 \x01(\x01\x12&\n\x1estage_latency_factor_per_stage\x18\x06 \x01(\x01\x12/\n\x0c\x64\x65vice_costs\x18\x07 \x01(\x0b\x32\x19.alpaserve.v1.DeviceCostsb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,11 +35,11 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_STAGEPROFILE']._serialized_start=71
   _globals['_STAGEPROFILE']._serialized_end=286
   _globals['_MODELPROFILE']._serialized_start=289
-  _globals['_MODELPROFILE']._serialized_end=419
-  _globals['_LINK']._serialized_start=421
-  _globals['_LINK']._serialized_end=467
-  _globals['_DEVICECOSTS']._serialized_start=470
-  _globals['_DEVICECOSTS']._serialized_end=745
-  _globals['_PROFILESET']._serialized_start=748
-  _globals['_PROFILESET']._serialized_end=990
+  _globals['_MODELPROFILE']._serialized_end=524
+  _globals['_LINK']._serialized_start=526
+  _globals['_LINK']._serialized_end=572
+  _globals['_DEVICECOSTS']._serialized_start=575
+  _globals['_DEVICECOSTS']._serialized_end=850
+  _globals['_PROFILESET']._serialized_start=853
+  _globals['_PROFILESET']._serialized_end=1095
 # @@protoc_insertion_point(module_scope)

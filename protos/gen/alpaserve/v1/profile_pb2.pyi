@@ -88,13 +88,21 @@ class ModelProfile(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     STAGES_FIELD_NUMBER: _builtins.int
     REFERENCE_LATENCY_S_FIELD_NUMBER: _builtins.int
+    REQUEST_OVERHEAD_S_FIELD_NUMBER: _builtins.int
+    DEVICE_COSTS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The profile's name."""
     reference_latency_s: _builtins.float
     """Single-device latency in seconds, for models without a 1 × 1 entry."""
+    request_overhead_s: _builtins.float
+    """The model's own, where it is not that of its set, in seconds."""
     @_builtins.property
     def stages(self) -> _containers.RepeatedCompositeFieldContainer[Global___StageProfile]:
         """At most one per config and batch size."""
+
+    @_builtins.property
+    def device_costs(self) -> Global___DeviceCosts:
+        """The model's own, where they are not those of its set."""
 
     def __init__(
         self,
@@ -102,14 +110,21 @@ class ModelProfile(_message.Message):
         name: _builtins.str = ...,
         stages: _abc.Iterable[Global___StageProfile] | None = ...,
         reference_latency_s: _builtins.float | None = ...,
+        request_overhead_s: _builtins.float | None = ...,
+        device_costs: Global___DeviceCosts | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_reference_latency_s", b"_reference_latency_s", "reference_latency_s", b"reference_latency_s"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_reference_latency_s", b"_reference_latency_s", "_request_overhead_s", b"_request_overhead_s", "device_costs", b"device_costs", "reference_latency_s", b"reference_latency_s", "request_overhead_s", b"request_overhead_s"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_reference_latency_s", b"_reference_latency_s", "name", b"name", "reference_latency_s", b"reference_latency_s", "stages", b"stages"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_reference_latency_s", b"_reference_latency_s", "_request_overhead_s", b"_request_overhead_s", "device_costs", b"device_costs", "name", b"name", "reference_latency_s", b"reference_latency_s", "request_overhead_s", b"request_overhead_s", "stages", b"stages"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__reference_latency_s: _TypeAlias = _typing.Literal["reference_latency_s"]  # noqa: Y015
     _WhichOneofArgType__reference_latency_s: _TypeAlias = _typing.Literal["_reference_latency_s", b"_reference_latency_s"]  # noqa: Y015
+    _WhichOneofReturnType__request_overhead_s: _TypeAlias = _typing.Literal["request_overhead_s"]  # noqa: Y015
+    _WhichOneofArgType__request_overhead_s: _TypeAlias = _typing.Literal["_request_overhead_s", b"_request_overhead_s"]  # noqa: Y015
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__reference_latency_s) -> _WhichOneofReturnType__reference_latency_s | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__request_overhead_s) -> _WhichOneofReturnType__request_overhead_s | None: ...
 
 Global___ModelProfile: _TypeAlias = ModelProfile  # noqa: Y015
 

@@ -115,6 +115,7 @@ class InferResponse(_message.Message):
     QUEUE_TIME_S_FIELD_NUMBER: _builtins.int
     EXECUTION_TIME_S_FIELD_NUMBER: _builtins.int
     PREDICTED_FINISH_S_FIELD_NUMBER: _builtins.int
+    BATCH_SIZE_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """The request's, or the one the router made."""
     placement_version: _builtins.int
@@ -127,6 +128,8 @@ class InferResponse(_message.Message):
     """Running in the stages."""
     predicted_finish_s: _builtins.float
     """Predicted finish at admission, counted from the arrival at the router."""
+    batch_size: _builtins.int
+    """Requests that the group ran at once, this one included."""
     @_builtins.property
     def outputs(self) -> _containers.MessageMap[_builtins.str, _tensor_pb2.Tensor]:
         """The model's outputs by name."""
@@ -141,10 +144,11 @@ class InferResponse(_message.Message):
         queue_time_s: _builtins.float = ...,
         execution_time_s: _builtins.float = ...,
         predicted_finish_s: _builtins.float = ...,
+        batch_size: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["execution_time_s", b"execution_time_s", "group", b"group", "outputs", b"outputs", "placement_version", b"placement_version", "predicted_finish_s", b"predicted_finish_s", "queue_time_s", b"queue_time_s", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_size", b"batch_size", "execution_time_s", b"execution_time_s", "group", b"group", "outputs", b"outputs", "placement_version", b"placement_version", "predicted_finish_s", b"predicted_finish_s", "queue_time_s", b"queue_time_s", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

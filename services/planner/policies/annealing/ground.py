@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from services.core.factoring import fits_nodes
 from services.core.kernel import Clocks, Fates, Requests, Tally
 from services.core.profile import ParallelConfig
 from services.core.schedule import SHORTEST_QUEUE
@@ -15,7 +16,7 @@ from services.core.spec import Cluster, Spec
 from services.planner.policies.annealing import terrain
 from services.planner.policies.annealing.terrain import State, Terrain
 from services.planner.policies.annealing.walk import Bench, Blocks
-from services.planner.policies.partition import Partition, fits_nodes, node_sizes
+from services.planner.policies.partition import Partition, node_sizes
 from services.planner.policies.search import Replicas, Search
 
 _BLOCK_REQUESTS = 512

@@ -1,0 +1,154 @@
+"""A real group leader over emulated devices, how long it needs for many requests, and how idle it leaves stage 0."""
+
+import asyncio
+import math
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from time import monotonic, process_time
+from typing import Any
+
+import uvloop
+from alpaserve.v1 import leader_pb2, leader_pb2_grpc, tensor_pb2
+from grpc import aio
+
+from services.core.model import RegisteredModel
+from services.infra.errors import Gate, Guarded
+from services.worker.leader.dataplane import LeaderServicer
+from services.worker.leader.emulated import EmulatedExecutor, Emulation
+from services.worker.leader.executor import Replica, Tensors
+from services.worker.leader.group import GroupLeader
+
+_NO_INPUTS: Tensors = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Makespan:
+    """From the first request's admission to the last one's end, and the seconds between stage 0's falling
+    idle and its next start, with work waiting."""
+
+    num_stages: int
+    makespan_s: float
+    gaps_s: tuple[float, ...]
+
+
+class GapProbe(EmulatedExecutor):
+    """Emulated devices that note when stage 0 falls idle by their own timeline, and when it is next used."""
+
+    def __init__(self, inter_op: int) -> None:
+        super().__init__(inter_op)
+        self.gaps_s: list[float] = []
+        self._idle_s = math.nan
+
+    async def run_stage(self, model: str, stage: int, activation: Emulation | tuple[Emulation, ...]) -> Emulation:
+        if stage:
+            return await super().run_stage(model, stage, activation)
+        if not math.isnan(self._idle_s):
+            self.gaps_s.append(monotonic() - self._idle_s)
+        ended = await super().run_stage(model, stage, activation)
+        self._idle_s = ended.ready_s
+        return ended
+
+
+class SleepingProbe(GapProbe):
+    """The same, but each stage begins when it is told, however late that is: delays add up."""
+
+    async def run_stage(self, model: str, stage: int, activation: Emulation | tuple[Emulation, ...]) -> Emulation:
+        self._free_at[stage] = monotonic()
+        return await super().run_stage(model, stage, activation)
+
+
+def replicas(num_models: int, num_stages: int, stage_s: float) -> list[Replica]:
+    stages = (stage_s,) * num_stages
+    return [Replica(RegisteredModel(f"m{m}", "p"), stages, (1,) * num_stages) for m in range(num_models)]
+
+
+async def led(probe: GapProbe, models: Sequence[Replica], num_requests: int) -> Makespan:
+    """All requests at once, the models in turn."""
+    num_stages = len(models[0].stage_latency_s)
+    async with GroupLeader("g", num_stages, probe, num_requests) as leader:
+        for replica in models:
+            await leader.load(replica)
+        began_s = monotonic()
+        names = [models[number % len(models)].model.name for number in range(num_requests)]
+        await asyncio.gather(*(leader.execute(name, _NO_INPUTS, math.inf) for name in names))
+        return Makespan(num_stages, monotonic() - began_s, tuple(probe.gaps_s))
+
+
+class InstantDevices(EmulatedExecutor):
+    """Stages that take no time: all that is left is the leader's own work."""
+
+    async def run_stage(self, model: str, stage: int, activation: Emulation | tuple[Emulation, ...]) -> Emulation:
+        await asyncio.sleep(0)
+        return activation if isinstance(activation, Emulation) else activation[0]
+
+
+async def own_work_s(models: Sequence[Replica], num_in_flight: int, num_requests: int) -> float:
+    """Processor seconds of a leader per request, as many requests in flight all the time."""
+    num_stages = len(models[0].stage_latency_s)
+    numbers = iter(range(num_requests))
+    async with GroupLeader("g", num_stages, InstantDevices(num_stages), num_in_flight) as leader:
+        for replica in models:
+            await leader.load(replica)
+
+        async def caller() -> None:
+            for number in numbers:
+                await leader.execute(models[number % len(models)].model.name, _NO_INPUTS, math.inf)
+
+        began_s = process_time()
+        await asyncio.gather(*(caller() for _ in range(num_in_flight)))
+        return (process_time() - began_s) / num_requests
+
+
+async def through_stream(models: Sequence[Replica], num_requests: int) -> Makespan:
+    """The same over the real data plane, the leader in a process of its own; the makespan is the caller's."""
+    context = get_context("spawn")
+    ours, theirs = context.Pipe()
+    server = context.Process(target=_serve, args=(theirs, list(models), num_requests))
+    server.start()
+    try:
+        port = await asyncio.to_thread(ours.recv)
+        async with aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            stub: Any = leader_pb2_grpc.LeaderStub(channel)
+            async for _ in stub.Execute(_sent([], 0)):
+                pass
+            began_s = monotonic()
+            answers = [answer async for answer in stub.Execute(_sent(models, num_requests))]
+            makespan_s = monotonic() - began_s
+        if sum(answer.HasField("served") for answer in answers) != num_requests:
+            raise RuntimeError(f"{len(answers)} answers to {num_requests} requests, not all served")
+        ours.send(None)
+        gaps_s = await asyncio.to_thread(ours.recv)
+    finally:
+        server.join()
+    return Makespan(len(models[0].stage_latency_s), makespan_s, gaps_s)
+
+
+async def _sent(models: Sequence[Replica], num_requests: int) -> AsyncIterator[leader_pb2.ExecuteRequest]:
+    yield leader_pb2.ExecuteRequest(open=leader_pb2.Open(group="g", router="r"))
+    tensor = tensor_pb2.Tensor(dtype=tensor_pb2.DATA_TYPE_INT64, shape=[1], data=bytes(8))
+    for number in range(num_requests):
+        name = models[number % len(models)].model.name
+        submit = leader_pb2.Submit(sequence=number + 1, model=name, inputs={"n": tensor})
+        yield leader_pb2.ExecuteRequest(submit=submit)
+
+
+def _serve(pipe: Connection, models: list[Replica], num_requests: int) -> None:
+    uvloop.run(_serve_until_told(pipe, models, num_requests))
+
+
+async def _serve_until_told(pipe: Connection, models: list[Replica], num_requests: int) -> None:
+    num_stages = len(models[0].stage_latency_s)
+    probe = GapProbe(num_stages)
+    async with GroupLeader("g", num_stages, probe, num_requests) as leader:
+        for replica in models:
+            await leader.load(replica)
+        server = aio.server()
+        servicer: Any = Guarded(LeaderServicer({"g": leader}, 2**20), Gate())
+        leader_pb2_grpc.add_LeaderServicer_to_server(servicer, server)
+        pipe.send(server.add_insecure_port("127.0.0.1:0"))
+        await server.start()
+        await asyncio.to_thread(pipe.recv)
+        await server.stop(None)
+    pipe.send(tuple(probe.gaps_s))

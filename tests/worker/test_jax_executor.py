@@ -1,0 +1,81 @@
+"""A leader over real stages: what a batch answers, and what loading again changes."""
+
+import asyncio
+import json
+import math
+import os
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from services.core.model import ModelSource, RegisteredModel
+from services.core.profile import ParallelConfig
+from services.parallel.environment import device_environment
+from services.worker.leader.executor import Replica
+from services.worker.leader.flight import Outcome, Served
+from services.worker.leader.group import GroupLeader
+
+# Before anything uses JAX: the host as four devices, as all tests of models have it.
+os.environ.update(device_environment(num_devices=4, platform="cpu"))
+
+CONFIG = {
+    "model_type": "bert",
+    "vocab_size": 24,
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 32,
+    "max_position_embeddings": 12,
+    "type_vocab_size": 2,
+    "initializer_range": 0.5,
+}
+SOURCE = ModelSource(config=json.dumps(CONFIG), seed=7, sequence_length=8)
+SLOW = (1.0, 1.0)
+REPLICA = Replica(RegisteredModel("m", "p", SOURCE), SLOW, (1, 1), boundaries=(0, 1, 3))
+
+
+@pytest.fixture
+async def leader() -> AsyncIterator[GroupLeader]:
+    """Two stages on a device each."""
+    from services.worker.leader.jax_executor import JaxExecutor
+
+    async with GroupLeader("g1", 2, JaxExecutor(ParallelConfig(2, 1), ""), queue_limit=10) as group:
+        yield group
+
+
+async def answers(leader: GroupLeader, *sentences: list[int]) -> list[Served]:
+    """To all at once: the first runs alone, and the others wait meanwhile."""
+    asked: list[asyncio.Task[Outcome]] = [
+        asyncio.create_task(leader.execute("m", {"input_ids": np.array(ids, dtype=np.int64)}, math.inf))
+        for ids in sentences
+    ]
+    return [outcome for outcome in await asyncio.gather(*asked) if isinstance(outcome, Served)]
+
+
+def states(served: Served) -> NDArray[np.float32]:
+    return np.asarray(served.outputs["last_hidden_state"], dtype=np.float32)
+
+
+async def test_a_member_of_a_batch_is_answered_as_if_it_ran_alone(leader: GroupLeader) -> None:
+    await leader.load(replace(REPLICA, larger_batches={2: SLOW}))
+    sentences = ([3, 1, 4], [1, 5, 9, 2, 6], [5, 3])
+    together = await answers(leader, *sentences)
+    alone = [(await answers(leader, sentence))[0] for sentence in sentences]
+    assert [served.batch_size for served in together] == [1, 2, 2]
+    assert [served.batch_size for served in alone] == [1, 1, 1]
+    for one, other in zip(together, alone, strict=True):
+        np.testing.assert_allclose(states(one), states(other), rtol=1e-5, atol=1e-6)
+
+
+async def test_loading_again_adds_batch_sizes_and_keeps_the_cut(leader: GroupLeader) -> None:
+    await leader.load(REPLICA)
+    (before,) = await answers(leader, [3, 1, 4])
+    await leader.load(replace(REPLICA, larger_batches={2: SLOW}, boundaries=(0, 2, 3)))
+    batched = await answers(leader, [3, 1, 4], [3, 1, 4], [3, 1, 4])
+    assert leader.replicas["m"].batch_sizes == (1, 2)
+    assert [served.batch_size for served in batched] == [1, 2, 2]
+    for served in batched:
+        np.testing.assert_allclose(states(served), states(before), rtol=1e-5, atol=1e-6)
