@@ -8,9 +8,9 @@ from jax.sharding import Mesh
 
 from services.core.device import DeviceCosts
 from services.core.model import ModelSource
-from services.parallel.architectures import open_model
 from services.parallel.inter_op.cut import check_boundaries
 from services.parallel.inter_op.layer_costs import balanced_boundaries
+from services.parallel.inter_op.refinement import open_refined
 from services.parallel.model import LayeredModel
 from services.parallel.stage import Stage, compile_stage, load_stage
 
@@ -67,7 +67,7 @@ def load_model(
     Raises:
         InvalidModel, InvalidArgument: as `JaxPipeline.load`; nothing stays on the devices.
     """
-    model = open_model(source)
+    model = open_refined(source)
     cut = boundaries or balanced_boundaries(model, len(meshes), meshes[0].size, costs)
     check_boundaries(cut, model.num_layers, len(meshes))
     shapes = model.input_shapes(batch_size)

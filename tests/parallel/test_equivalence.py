@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import ray
 from numpy.typing import NDArray
 
 from services.core.model import ModelSource
@@ -37,7 +38,9 @@ class Served:
 @pytest.fixture(scope="module")
 def served() -> Iterator[Any]:
     join_cluster("local", 80 * 2**20)
-    yield start_actor(Served, device_environment(4, "cpu"))
+    environment = device_environment(4, "cpu")
+    environment["XLA_FLAGS"] += " --xla_backend_optimization_level=0"
+    yield start_actor(Served, environment)
     leave_cluster()
 
 

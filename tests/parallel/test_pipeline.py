@@ -127,9 +127,9 @@ def test_boundaries_may_be_given(
 ) -> None:
     pipeline = JaxPipeline(inter_op=2, intra_op=1)
 
-    loaded = pipeline.load("m", tiny_source, boundaries=[0, 1, 4])
+    loaded = pipeline.load("m", tiny_source, boundaries=[0, 2, 7])
 
-    assert loaded.boundaries == (0, 1, 4)
+    assert loaded.boundaries == (0, 2, 7)
     np.testing.assert_allclose(infer(pipeline, "m", tiny_inputs), expected, rtol=1e-4, atol=1e-5)
 
 

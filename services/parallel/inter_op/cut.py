@@ -5,6 +5,7 @@ all stages run on equal sub-meshes, and the slowest stage is made as fast as pos
 given as its boundaries: stage k holds layers `boundaries[k]:boundaries[k + 1]`.
 """
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -12,15 +13,19 @@ from numpy.typing import NDArray
 
 from services.core.errors import InvalidArgument
 
+_SQUARE_UNITS = 2.0**40
+
 
 def interval_sums(layer_costs: NDArray[np.float64]) -> NDArray[np.float64]:
     """Costs of every run of layers, `(num_layers, num_layers)`.
 
     Entry `[i, k]` is the cost of layers i … k, both included; below the diagonal it is infinite.
+    Runs of the same costs in the same order have the very same sum.
     """
-    ends = np.cumsum(layer_costs, dtype=np.float64)
-    starts = ends - layer_costs
-    return np.where(np.tri(len(ends), k=-1, dtype=bool), np.inf, ends[None, :] - starts[:, None])
+    sums = np.full((len(layer_costs), len(layer_costs)), np.inf)
+    for first in range(len(layer_costs)):
+        sums[first, first:] = np.cumsum(layer_costs[first:], dtype=np.float64)
+    return sums
 
 
 def min_max_boundaries(
@@ -32,8 +37,9 @@ def min_max_boundaries(
     """Boundaries of the cut whose slowest stage is fastest; None if no cut fits the memory.
 
     `latency_s[i, k]` and `stage_bytes[i, k]` `(num_layers, num_layers)` belong to a stage of
-    layers i … k, both included. F(s, k) = min over i of max(F(s − 1, i − 1), latency(i, k));
-    every stage gets at least one layer; ties go to the smallest i.
+    layers i … k, both included; every stage gets at least one layer. Of the cuts whose slowest stage
+    is equally fast it is the one with the least sum of squared latencies: models that share a pipeline
+    delay each other less where they are even. What still ties goes to the longest last stages.
 
     Raises:
         InvalidArgument: more stages than layers, or none.
@@ -44,19 +50,29 @@ def min_max_boundaries(
     if stage_bytes is not None:
         allowed &= stage_bytes <= memory_bytes
     cost = np.where(allowed, latency_s, np.inf)
-    slowest = np.full(num_layers + 1, np.inf)
-    slowest[0] = 0.0
+    slowest_s, _ = _least(cost, num_stages, np.maximum)
+    if not np.isfinite(slowest_s):
+        return None
+    # Whole numbers add without rounding, so that what should tie does.
+    squares = np.rint(np.square(cost / (slowest_s or 1.0)) * _SQUARE_UNITS)
+    _, boundaries = _least(np.where(cost <= slowest_s, squares, np.inf), num_stages, np.add)
+    return boundaries
+
+
+def _least(cost: NDArray[np.float64], num_stages: int, combine: np.ufunc) -> tuple[float, tuple[int, ...]]:
+    """F(s, k) = min over i of combine(F(s − 1, i − 1), cost(i, k)) and where it is taken."""
+    num_layers = len(cost)
+    best = np.full(num_layers + 1, np.inf)
+    best[0] = 0.0
     first_layers = np.empty((num_stages, num_layers), dtype=np.int64)
     for stage in range(num_stages):
-        candidates = np.maximum(slowest[:num_layers, None], cost)
+        candidates = combine(best[:num_layers, None], cost)
         first_layers[stage] = candidates.argmin(axis=0)
-        slowest = np.concatenate(([np.inf], candidates.min(axis=0)))
-    if not np.isfinite(slowest[num_layers]):
-        return None
+        best = np.concatenate(([np.inf], candidates.min(axis=0)))
     boundaries = [num_layers]
     for stage in reversed(range(num_stages)):
         boundaries.append(int(first_layers[stage, boundaries[-1] - 1]))
-    return tuple(reversed(boundaries))
+    return float(best[num_layers]), tuple(reversed(boundaries))
 
 
 def equal_layers(num_layers: int, num_stages: int) -> tuple[int, ...]:
@@ -67,6 +83,22 @@ def equal_layers(num_layers: int, num_stages: int) -> tuple[int, ...]:
     """
     _check_stages(num_layers, num_stages)
     return tuple(stage * num_layers // num_stages for stage in range(num_stages + 1))
+
+
+def equal_blocks(num_layers: int, num_stages: int) -> tuple[int, ...]:
+    """Boundaries with as many of the inner layers in each stage, up to one; the first layer (the embedding)
+    joins the first stage and the last one (the head) the last, as when cutting by hand.
+
+    Raises:
+        InvalidArgument: more stages than inner layers, or none.
+    """
+    inner = equal_layers(num_layers - 2, num_stages)
+    return 0, *(boundary + 1 for boundary in inner[1:-1]), num_layers
+
+
+def imbalance_s(stage_latency_s: Sequence[float]) -> float:
+    """Seconds that the stages wait for the slowest one: s · max − Σ (AlpaServe, section 3.3)."""
+    return len(stage_latency_s) * max(stage_latency_s) - sum(stage_latency_s)
 
 
 def check_boundaries(boundaries: tuple[int, ...], num_layers: int, num_stages: int) -> None:
