@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from services.core.arrivals import gamma_arrivals, power_law_rates
-from services.core.documents import parse_profiles
 from services.core.problem import Problem, pose
 from services.core.profile import ModelProfile, Profiles
+from services.core.profile_documents import parse_profiles
 from services.core.spec import Cluster, ModelSpec, Spec
 from services.core.workload import Workload, workload_from_arrivals
 

@@ -65,6 +65,11 @@ class StageProfile:
                 raise InvalidProfile(f"{where}: {weight!r} bytes")
 
     @property
+    def latency_s(self) -> float:
+        """Of one execution by itself."""
+        return sum(self.stage_latency_s)
+
+    @property
     def heaviest_stage_bytes(self) -> int:
         """What one device must hold: the memory rule counts the heaviest stage's weights."""
         return max(self.stage_weight_bytes)
@@ -72,13 +77,19 @@ class StageProfile:
 
 @dataclass(frozen=True, slots=True)
 class ModelProfile:
-    """All that is known of one model's cost; at most one entry per config and batch size."""
+    """All that is known of one model's cost; at most one entry per config and batch size.
+
+    `request_overhead_s` and `costs` are the model's own where they are not those of its set.
+    """
 
     name: str
     stages: tuple[StageProfile, ...]
     reference_latency_s: float | None = None
+    request_overhead_s: float | None = None
+    costs: DeviceCosts | None = None
 
     def __post_init__(self) -> None:
+        _check_factor(f"request_overhead_s of profile {self.name!r}", self.request_overhead_s or 0.0)
         keys = [(stage.config, stage.batch_size) for stage in self.stages]
         for config, batch_size in keys:
             if keys.count((config, batch_size)) > 1:
@@ -97,6 +108,10 @@ class ModelProfile:
             raise UnknownProfile(f"profile {self.name!r} has no config {config} at batch size {batch_size}")
         return found
 
+    def batch_sizes(self, config: ParallelConfig) -> tuple[int, ...]:
+        """What was profiled under a config, ascending."""
+        return tuple(sorted(stage.batch_size for stage in self.stages if stage.config == config))
+
     @property
     def configs(self) -> tuple[ParallelConfig, ...]:
         return tuple(sorted({stage.config for stage in self.stages if stage.batch_size == 1}))
@@ -108,7 +123,7 @@ class ModelProfile:
         """
         alone = self.find(ParallelConfig(1, 1))
         if alone is not None:
-            return sum(alone.stage_latency_s)
+            return alone.latency_s
         if self.reference_latency_s is None:
             raise InvalidProfile(f"profile {self.name!r} has neither a 1x1 entry nor reference_latency_s")
         return self.reference_latency_s
@@ -128,7 +143,8 @@ class Device:
 class Profiles(Mapping[str, ModelProfile]):
     """Model profiles by name, with the overheads that all of them share.
 
-    `request_overhead_s` is added once after the last stage and occupies no stage; every stage
+    `request_overhead_s` is added once after the last stage and occupies no stage: the largest of its
+    models', where these have their own. Every stage
     latency is multiplied by 1 + `stage_latency_factor_per_stage` · inter_op.
     """
 
@@ -139,12 +155,8 @@ class Profiles(Mapping[str, ModelProfile]):
     note: str = ""
 
     def __post_init__(self) -> None:
-        for name, value in (
-            ("request_overhead_s", self.request_overhead_s),
-            ("stage_latency_factor_per_stage", self.stage_latency_factor_per_stage),
-        ):
-            if not (math.isfinite(value) and value >= 0):
-                raise InvalidProfile(f"{name} must be finite and not negative, got {value!r}")
+        _check_factor("request_overhead_s", self.request_overhead_s)
+        _check_factor("stage_latency_factor_per_stage", self.stage_latency_factor_per_stage)
 
     def __getitem__(self, name: str) -> ModelProfile:
         found = self.models.get(name)
@@ -170,3 +182,17 @@ class Profiles(Mapping[str, ModelProfile]):
         """What a request costs in every stage, the factor included."""
         factor = 1 + self.stage_latency_factor_per_stage * config.inter_op
         return tuple(latency * factor for latency in self[name].at(config, batch_size).stage_latency_s)
+
+    def overhead_s(self, name: str) -> float:
+        """What a request of this model takes beside the stages."""
+        own = self[name].request_overhead_s
+        return self.request_overhead_s if own is None else own
+
+    def costs_of(self, name: str) -> DeviceCosts | None:
+        """The device costs that this model's stages were sharded by."""
+        return self[name].costs or self.device.costs
+
+
+def _check_factor(name: str, value: float) -> None:
+    if not (math.isfinite(value) and value >= 0):
+        raise InvalidProfile(f"{name} must be finite and not negative, got {value!r}")

@@ -1,14 +1,18 @@
-"""Stage latencies of a loaded model, measured on the executor that serves it."""
+"""Stage latencies of a loaded model, measured on the executor that serves it and the way it is served: prepared and
+collected on the event loop, each stage on its own thread, after a pause.
+"""
 
+import asyncio
+import statistics
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-
-import numpy as np
+from typing import Any
 
 from services.core.errors import InvalidArgument
-from services.parallel.model import Inputs
+from services.parallel.model import Inputs, Outputs
 from services.parallel.pipeline import JaxPipeline
+from services.parallel.stage_threads import StageThreads
 
 # Requests come after pauses, in which caches and clocks of the host wind down.
 PAUSE_S = 0.05
@@ -18,41 +22,61 @@ PAUSE_S = 0.05
 class Measurement:
     """Medians, in seconds.
 
-    A stage's latency is the time it is occupied: the move of its input and the run. `border_s`
-    is the part of it that moving between two stages takes; 0 with one stage.
+    A stage's latency is the time it is occupied as the event loop sees it: the hand-over to its thread, the move of
+    its input, the run, and the way back. `border_s` is what moving an activation between two stages takes; 0 with
+    one stage.
     """
 
     stage_latency_s: tuple[float, ...]
     border_s: float
 
 
-def measure(pipeline: JaxPipeline, name: str, batch: Sequence[Inputs], warmup: int, repeats: int) -> Measurement:
-    """Run one batch `warmup + repeats` times, stage after stage, and time the repeats.
+async def measure(
+    pipeline: JaxPipeline, threads: StageThreads, name: str, batch: Sequence[Inputs], repeats: tuple[int, int]
+) -> Measurement:
+    """Run one batch stage after stage, `repeats` = (warm-ups, timed runs) times.
 
     Raises:
-        InvalidArgument: no repeats.
+        InvalidArgument: no timed runs.
         InvalidInput: the model does not take these inputs.
     """
-    if warmup < 0 or repeats < 1:
-        raise InvalidArgument(f"warmup {warmup} and repeats {repeats} leave nothing to measure")
-    prepared = pipeline.prepare_batch(name, batch)
-    runs = np.array([_timed_run(pipeline, name, prepared) for _ in range(warmup + repeats)])[warmup:]
-    moves_s, totals_s = runs[:, 0, :], runs[:, 1, :]
-    borders_s = moves_s[:, 1:]
+    num_warmups, num_timed = repeats
+    if num_warmups < 0 or num_timed < 1:
+        raise InvalidArgument(f"{num_warmups} warm-ups and {num_timed} timed runs leave nothing to measure")
+    runs_s = []
+    for _ in range(num_warmups + num_timed):
+        await asyncio.sleep(PAUSE_S)
+        _, stages_s = await timed_run(pipeline, threads, name, batch)
+        runs_s.append(stages_s)
     return Measurement(
-        stage_latency_s=tuple(np.median(totals_s, axis=0).tolist()),
-        border_s=float(np.median(borders_s)) if borders_s.size else 0.0,
+        stage_latency_s=tuple(statistics.median(stage_s) for stage_s in zip(*runs_s[num_warmups:], strict=True)),
+        border_s=await _border_s(pipeline, threads, name, batch, num_timed),
     )
 
 
-def _timed_run(pipeline: JaxPipeline, name: str, activation: object) -> tuple[list[float], list[float]]:
-    time.sleep(PAUSE_S)
-    moves_s, totals_s = [], []
+async def timed_run(
+    pipeline: JaxPipeline, threads: StageThreads, name: str, batch: Sequence[Inputs]
+) -> tuple[list[Outputs], list[float]]:
+    """The outputs of each member of a batch, and the seconds of each stage."""
+    activation: Any = tuple(pipeline.prepare(name, inputs) for inputs in batch)
+    stages_s = []
     for stage in range(pipeline.inter_op):
-        started_s = time.perf_counter()
-        placed = pipeline.place(name, stage, activation)
-        placed_s = time.perf_counter()
-        activation = pipeline.run_stage(name, stage, placed)
-        moves_s.append(placed_s - started_s)
-        totals_s.append(time.perf_counter() - started_s)
-    return moves_s, totals_s
+        began_s = time.perf_counter()
+        activation = await threads.run_stage(name, stage, activation)
+        stages_s.append(time.perf_counter() - began_s)
+    return pipeline.collect(name, activation), stages_s
+
+
+async def _border_s(
+    pipeline: JaxPipeline, threads: StageThreads, name: str, batch: Sequence[Inputs], num_moves: int
+) -> float:
+    """Median seconds of moves between stages, made by themselves."""
+    moves_s = []
+    for _ in range(num_moves if pipeline.inter_op > 1 else 0):
+        activation: Any = tuple(pipeline.prepare(name, inputs) for inputs in batch)
+        for stage in range(1, pipeline.inter_op):
+            activation = await threads.run_stage(name, stage - 1, activation)
+            began_s = time.perf_counter()
+            pipeline.place(name, stage, activation)
+            moves_s.append(time.perf_counter() - began_s)
+    return statistics.median(moves_s) if moves_s else 0.0

@@ -7,6 +7,7 @@ from services.infra.logs import configure_logs
 from services.infra.server import Server, stop_signal
 from services.infra.settings import load_settings
 from services.infra.store.connection import connect
+from services.infra.store.measurements import MeasurementStore
 from services.infra.store.registry import ModelStore, ProfileStore
 from services.profiler.measuring import Measuring
 from services.profiler.servicer import ProfilerServicer
@@ -17,7 +18,7 @@ async def serve(settings: ProfilerSettings) -> None:
     stopping = stop_signal()
     redis = connect(settings.redis_url)
     profiles = ProfileStore(redis)
-    servicer = ProfilerServicer(Measuring(settings, profiles), ModelStore(redis), profiles)
+    servicer = ProfilerServicer(Measuring(settings, profiles, MeasurementStore(redis)), ModelStore(redis), profiles)
     server = Server(settings)
     server.add(servicer, profiler_pb2_grpc.add_ProfilerServicer_to_server, profiler_pb2, "Profiler")
     await server.start()

@@ -1,90 +1,108 @@
-"""The process that measures: a Ray actor with all devices. It alone imports JAX."""
+"""The process that measures and estimates: a Ray actor with all devices. It alone imports JAX."""
 
-import statistics
-import time
 from dataclasses import dataclass
-from typing import Any
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
 
-import grpc.aio
-
+from services.core.device import DeviceCosts
+from services.core.errors import InvalidArgument
 from services.core.model import ModelSource
 from services.core.profile import ParallelConfig, StageProfile
+from services.profiler.path import End, Tensors
 
-NUM_ROUND_TRIPS = 100
+if TYPE_CHECKING:
+    from services.profiler.trials import Loaded
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One config of one model to measure."""
+    """What to load, how, and for which batch sizes."""
 
     source: ModelSource
     config: ParallelConfig
+    boundaries: tuple[int, ...]
     batch_sizes: tuple[int, ...]
-    num_warmups: int
-    num_repeats: int
-
-
-async def echo(request: bytes, context: grpc.aio.ServicerContext[Any, Any]) -> bytes:
-    return request
+    costs: DeviceCosts
+    memory_bytes: int
 
 
 class Bench:
-    """Measures one trial at a time."""
+    """One model at a time, one config of it loaded. Its caller asks one thing after the other."""
 
     def __init__(self, cache_dir: str) -> None:
         self._cache_dir = cache_dir
-        self._echo: grpc.aio.Server | None = None
+        self._estimator: Any = None
+        self._loaded: Loaded | None = None
+        self._end: End | None = None
 
     def device_kind(self) -> str:
         import jax
 
         return str(jax.devices()[0].device_kind)
 
-    def stages(self, trial: Trial) -> list[StageProfile]:
-        """One profile per batch size. Raises: InvalidModel, InvalidArgument."""
-        from services.parallel.measure import measure
-        from services.parallel.pipeline import JaxPipeline
+    def versions(self) -> dict[str, str]:
+        """Of what compiles and runs the programs."""
+        return {package: version(package) for package in ("jax", "jaxlib")}
 
-        pipeline = JaxPipeline(
-            inter_op=trial.config.inter_op, intra_op=trial.config.intra_op, cache_dir=self._cache_dir or None
-        )
-        loaded = pipeline.load("measured", trial.source, batch_sizes=trial.batch_sizes)
-        profiles = []
-        for batch_size in trial.batch_sizes:
-            batch = [pipeline.example("measured")] * batch_size
-            measured = measure(pipeline, "measured", batch, trial.num_warmups, trial.num_repeats)
-            profiles.append(
-                StageProfile(
-                    config=trial.config,
-                    batch_size=batch_size,
-                    stage_latency_s=measured.stage_latency_s,
-                    stage_weight_bytes=loaded.stage_weight_bytes,
-                    stage_activation_bytes=loaded.stage_activation_bytes[batch_size],
-                    note=f"median of {trial.num_repeats} runs; layers cut at {list(loaded.boundaries)}",
-                )
-            )
-        pipeline.unload("measured")
-        return profiles
+    def calibrate(self, dtype: str) -> DeviceCosts:
+        """What the devices here cost, measured."""
+        import jax
 
-    async def serve_echo(self) -> str:
-        """Answer calls with what they carry; returns the address. Ends with the actor."""
-        self._echo = server = grpc.aio.server()
-        handlers = {"Echo": grpc.unary_unary_rpc_method_handler(echo)}
-        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("alpaserve.bench", handlers),))
-        port = server.add_insecure_port("127.0.0.1:0")
-        await server.start()
-        return f"127.0.0.1:{port}"
+        from services.parallel.calibration import calibrate
 
+        return calibrate(jax.devices(), dtype)
 
-async def overhead_s(address: str, num_bytes: int) -> float:
-    """Seconds that a request spends on its way and outside the stages: two gRPC round trips of its size
-    between processes of this host, client to router and router to leader."""
-    async with grpc.aio.insecure_channel(address) as channel:
-        call = channel.unary_unary("/alpaserve.bench/Echo", None, None)
-        payload = bytes(num_bytes)
-        trips = []
-        for _ in range(NUM_ROUND_TRIPS):
-            began_s = time.perf_counter()
-            await call(payload)
-            trips.append(time.perf_counter() - began_s)
-    return 2 * statistics.median(trips)
+    def open(self, source: ModelSource, costs: DeviceCosts, memory_bytes: int) -> None:
+        """Take up a model. Raises: InvalidModel."""
+        from services.profiler.estimator import Estimator
+
+        self._estimator = Estimator(source, costs, memory_bytes)
+
+    def estimate(self, config: ParallelConfig, batch_size: int, boundaries: tuple[int, ...] = ()) -> StageProfile:
+        """By the cost model. Raises: InvalidArgument for more stages than layers; DoesNotFit."""
+        estimate: StageProfile = self._estimator.estimate(config, batch_size, boundaries)
+        return estimate
+
+    def cut(self, config: ParallelConfig) -> tuple[int, ...]:
+        """Boundaries by layers measured here. Raises: InvalidArgument, DoesNotFit."""
+        boundaries: tuple[int, ...] = self._estimator.cut(config)
+        return boundaries
+
+    def flops(self, batch_size: int) -> float:
+        return float(self._estimator.flops(batch_size))
+
+    def load(self, trial: Trial) -> None:
+        """Load one config in place of the one before. Raises: InvalidModel, InvalidArgument."""
+        from services.profiler.trials import Loaded
+
+        self.unload()
+        self._loaded = Loaded(trial, self._cache_dir)
+
+    async def measure(self, batch_size: int, num_warmups: int, num_repeats: int) -> StageProfile:
+        """Raises: DoesNotFit."""
+        return await self._model.stage_profile(batch_size, (num_warmups, num_repeats))
+
+    def example(self) -> Tensors:
+        """A request of full length."""
+        example: Tensors = self._estimator.example()
+        return example
+
+    async def serve(self, redis_url: str, max_message_bytes: int) -> str:
+        """Serve what is loaded, as the leader of a group does, until the actor ends; returns the address. While
+        nothing is loaded, requests come back as they are."""
+        self._end = End(self._run, redis_url, max_message_bytes)
+        return await self._end.serve()
+
+    def unload(self) -> None:
+        if self._loaded is not None:
+            self._loaded.close()
+            self._loaded = None
+
+    async def _run(self, inputs: Tensors) -> tuple[Tensors, float]:
+        return (inputs, 0.0) if self._loaded is None else await self._loaded.run(inputs)
+
+    @property
+    def _model(self) -> "Loaded":
+        if self._loaded is None:
+            raise InvalidArgument("no config is loaded")
+        return self._loaded

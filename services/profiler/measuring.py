@@ -1,119 +1,154 @@
-"""Profiles of registered models: what to measure, on what, and where the results go."""
+"""Profiles of registered models: who has the devices, by which costs they are used, and where the results go."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 import structlog
 
-from services.core.errors import InvalidArgument, InvalidModel, UnknownProfile
-from services.core.model import ModelSource, RegisteredModel
-from services.core.profile import Device, ModelProfile, ParallelConfig, Profiles, StageProfile
+from services.core.device import DeviceCosts
+from services.core.errors import InvalidArgument, UnknownProfile
+from services.core.overheads import ALONE
+from services.core.profile import Device, ModelProfile, Profiles, StageProfile
+from services.core.spec import Cluster
 from services.infra.ray_cluster import answer, joined_cluster, start_actor
+from services.infra.store.measurements import MeasurementStore
 from services.infra.store.registry import ProfileStore
 from services.parallel.environment import device_environment
-from services.profiler.bench import Bench, Trial, overhead_s
+from services.parallel.known_devices import known_device
+from services.profiler.bench import Bench
+from services.profiler.order import Conditions, Order, fingerprint
+from services.profiler.path import Relay
+from services.profiler.session import Ground, Pruned, Session
 from services.profiler.settings import ProfilerSettings
 
 log = structlog.get_logger()
 
-MAX_INTRA_OP = 4
-MAX_INTER_OP = 8
-MESSAGE_BYTES = 4096
+Event = StageProfile | Pruned | ModelProfile
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
-    """What to measure of a model; empty configs mean all that the devices can run."""
+class Actors:
+    """What runs on the cluster for one order; actors end when nobody holds them."""
 
-    model: RegisteredModel
-    configs: tuple[ParallelConfig, ...]
-    batch_sizes: tuple[int, ...]
-    num_repeats: int
+    bench: Any
+    relay: Any
 
 
 class Measuring:
     """One order at a time has the devices."""
 
-    def __init__(self, settings: ProfilerSettings, profiles: ProfileStore) -> None:
+    def __init__(self, settings: ProfilerSettings, profiles: ProfileStore, measurements: MeasurementStore) -> None:
         self._settings = settings
         self._profiles = profiles
+        self._measurements = measurements
         self._turn = asyncio.Lock()
 
-    async def profile(self, order: Order) -> AsyncIterator[StageProfile | ModelProfile]:
-        """Every measurement as it is made, then the stored profile.
+    async def profile(self, order: Order) -> AsyncIterator[Event]:
+        """Every entry as it is had and what is pruned, then the stored profile.
 
-        Raises: InvalidModel, InvalidArgument, naming the offending value.
+        Raises: InvalidModel, InvalidArgument, naming the offending value; DoesNotFit if no config is left.
         """
-        source = order.model.source
-        if source is None:
-            raise InvalidModel(f"model {order.model.name!r} has no source to measure")
-        configs = order.configs or all_configs(self._settings.num_devices)
-        for config in configs:
-            if config.num_devices > self._settings.num_devices:
-                raise InvalidArgument(f"config {config} needs more than the {self._settings.num_devices} devices here")
-        for batch_size in order.batch_sizes:
-            if batch_size < 1:
-                raise InvalidArgument(f"batch sizes must be at least 1, got {batch_size}")
-        settings = self._settings
+        order.configs_on(self._cluster(order))
+        name, settings = order.model.profile, self._settings
+        stored = await self._stored(name)
+        if order.device_kind:
+            kept(stored, order.device_kind, order.is_afresh)
         async with self._turn, joined_cluster(settings.ray_address, settings.ray_object_store_bytes):
-            bench = await asyncio.to_thread(self._start_bench)
-            measured: list[StageProfile] = []
-            for config in configs:
-                for stage in await self._measured(bench, order, source, config):
-                    measured.append(stage)
-                    yield stage
-            yield await self._store(bench, order.model.profile, measured)
+            actors = await asyncio.to_thread(self._start_actors, order)
+            device = await self._device(actors.bench, order)
+            known = kept(stored, device.kind, order.is_afresh)
+            ground = await self._ground(actors, order, device, known.device.costs)
+            session = Session(actors.bench, order, ground, self._measurements)
+            async for event in session.events():
+                yield event
+            yield await self._store(name, known, session, replace(device, costs=ground.costs))
+            await self._measurements.forget(ground.fingerprint)
 
-    def _start_bench(self) -> Any:
+    def _cluster(self, order: Order) -> Cluster:
+        """The devices that the order is for. Raises: InvalidArgument for a kind that is not known."""
         settings = self._settings
-        return start_actor(Bench, device_environment(settings.num_devices, settings.platform), settings.cache_dir)
-
-    async def _measured(
-        self, bench: Any, order: Order, source: ModelSource, config: ParallelConfig
-    ) -> Sequence[StageProfile]:
-        trial = Trial(
-            source=source,
-            config=config,
-            batch_sizes=order.batch_sizes or (1,),
-            num_warmups=self._settings.num_warmups,
-            num_repeats=order.num_repeats or self._settings.num_repeats,
+        known = known_device(order.device_kind) if order.device_kind else Device()
+        return Cluster(
+            num_devices=order.num_devices or settings.num_devices,
+            devices_per_node=known.devices_per_node or settings.devices_per_node or settings.num_devices,
+            memory_bytes=known.memory_bytes or settings.memory_bytes,
         )
-        stages: Sequence[StageProfile] = await answer(bench.stages.remote(trial))
-        log.info("config_measured", model=order.model.name, config=str(config), num_batch_sizes=len(stages))
-        return stages
 
-    async def _store(self, bench: Any, name: str, measured: Sequence[StageProfile]) -> ModelProfile:
+    def _start_actors(self, order: Order) -> Actors:
+        """Estimates for other devices need none of ours."""
         settings = self._settings
-        device = Device(
-            kind=await answer(bench.device_kind.remote()),
-            memory_bytes=settings.memory_bytes,
-            devices_per_node=settings.devices_per_node or settings.num_devices,
+        platform = "cpu" if order.device_kind else settings.platform
+        bench = start_actor(Bench, device_environment(settings.num_devices, platform), settings.cache_dir)
+        return Actors(bench, start_actor(Relay, {}, settings.redis_url, settings.max_message_bytes))
+
+    async def _device(self, bench: Any, order: Order) -> Device:
+        """The kind that is ordered, else the one here; without costs until these are measured."""
+        settings = self._settings
+        if order.device_kind:
+            cluster = self._cluster(order)
+            known = known_device(order.device_kind)
+            return replace(known, memory_bytes=cluster.memory_bytes, devices_per_node=cluster.devices_per_node)
+        kind = await answer(bench.device_kind.remote())
+        return Device(kind, settings.memory_bytes, settings.devices_per_node or settings.num_devices)
+
+    async def _ground(self, actors: Actors, order: Order, device: Device, known: DeviceCosts | None) -> Ground:
+        settings = self._settings
+        repeats = settings.num_warmups, order.num_repeats or settings.num_repeats
+        versions = await answer(actors.bench.versions.remote())
+        name = fingerprint(order.source, Conditions(device.kind, settings.num_devices, versions, *repeats))
+        if order.is_afresh:
+            await self._measurements.forget(name)
+        leader = await answer(actors.bench.serve.remote(settings.redis_url, settings.max_message_bytes))
+        return Ground(
+            cluster=self._cluster(order),
+            costs=device.costs or await self._costs(actors.bench, order, name, known),
+            num_measurable=0 if order.device_kind else settings.num_devices,
+            repeats=repeats,
+            fingerprint=name,
+            relay=await answer(actors.relay.serve.remote(leader)),
         )
-        known = await self._known(name)
-        again = {(stage.config, stage.batch_size) for stage in measured}
-        older = tuple(stage for stage in known.stages if (stage.config, stage.batch_size) not in again)
-        profile = replace(known, stages=(*older, *measured))
-        request_overhead_s = await overhead_s(await answer(bench.serve_echo.remote()), MESSAGE_BYTES)
+
+    async def _costs(self, bench: Any, order: Order, name: str, known: DeviceCosts | None) -> DeviceCosts:
+        """Those that the order began with, those of the profile that it adds to, or new ones. All entries of a profile
+        are sharded by the same."""
+        found = await self._measurements.costs(name) or known
+        if found is None:
+            found = await answer(bench.calibrate.remote(order.source.dtype))
+            log.info("devices_calibrated", flops_per_s=found.flops_per_s, bytes_per_s=found.bytes_per_s)
+        await self._measurements.put_costs(name, found)
+        return found
+
+    async def _stored(self, name: str) -> Profiles:
+        try:
+            return await self._profiles.get(name)
+        except UnknownProfile:
+            return Profiles({name: ModelProfile(name, ())})
+
+    async def _store(self, name: str, known: Profiles, session: Session, device: Device) -> ModelProfile:
+        again = {(stage.config, stage.batch_size) for stage in session.stages}
+        older = (stage for stage in known[name].stages if (stage.config, stage.batch_size) not in again)
+        profile = replace(known[name], stages=(*older, *session.stages))
+        if profile.find(ALONE) is None and profile.reference_latency_s is None:
+            profile = replace(profile, reference_latency_s=await session.reference_latency_s())
+        request_overhead_s = await session.overhead_s()
         await self._profiles.put(Profiles({name: profile}, device, request_overhead_s=request_overhead_s))
         log.info("profile_stored", profile=name, request_overhead_s=request_overhead_s)
         return profile
 
-    async def _known(self, name: str) -> ModelProfile:
-        """What earlier orders measured; what this one did not measure again is kept."""
-        try:
-            return (await self._profiles.get(name))[name]
-        except UnknownProfile:
-            return ModelProfile(name, ())
 
-
-def all_configs(num_devices: int) -> tuple[ParallelConfig, ...]:
-    """The configs that a search considers on so many devices: powers of two (section 4.2)."""
-    sizes = [2**exponent for exponent in range(num_devices.bit_length())]
-    return tuple(
-        ParallelConfig(inter_op, intra_op)
-        for inter_op in sizes
-        for intra_op in sizes
-        if inter_op <= MAX_INTER_OP and intra_op <= MAX_INTRA_OP and inter_op * intra_op <= num_devices
-    )
+def kept(stored: Profiles, kind: str, is_afresh: bool) -> Profiles:
+    """What stays of one stored profile as far as it is not profiled again on devices of this kind; afresh, only what
+    does not follow from device costs. Raises: InvalidArgument if it is of another kind of device."""
+    is_alike = stored.device.kind in ("", kind)
+    if is_alike and not is_afresh:
+        return stored
+    ((name, profile),) = stored.models.items()
+    if not is_afresh:
+        raise InvalidArgument(
+            f"profile {name!r} is of {stored.device.kind!r} devices, this order of {kind!r}: order it afresh to "
+            "replace it, or register the model under another profile"
+        )
+    unsharded = tuple(stage for stage in profile.stages if stage.config.intra_op == 1 and is_alike)
+    return Profiles({name: replace(profile, stages=unsharded)})

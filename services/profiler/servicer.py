@@ -7,12 +7,21 @@ from typing import Any
 import grpc
 from alpaserve.v1 import profiler_pb2, profiler_pb2_grpc
 
-from services.core.documents import parse_profiles
+from services.core.alpa_table import parse_alpa_table
 from services.core.errors import InvalidArgument, InvalidProfile
 from services.core.profile import ModelProfile, Profiles
+from services.core.profile_documents import parse_profiles
 from services.infra.store.registry import ModelStore, ProfileStore
-from services.infra.wire import model_profile_message, profiles_message, stage_profile_message, to_config
-from services.profiler.measuring import Measuring, Order
+from services.infra.wire import (
+    config_message,
+    model_profile_message,
+    profiles_message,
+    stage_profile_message,
+    to_config,
+)
+from services.profiler.measuring import Event, Measuring
+from services.profiler.order import Order
+from services.profiler.session import Pruned
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -31,14 +40,14 @@ class ProfilerServicer(profiler_pb2_grpc.ProfilerServicer):
         order = Order(
             model=await self._models.get(request.model),
             configs=tuple(to_config(config) for config in request.configs),
-            batch_sizes=tuple(request.batch_sizes),
+            batch_sizes=tuple(request.batch_sizes) or (1,),
             num_repeats=request.num_repeats,
+            num_devices=request.num_devices,
+            device_kind=request.device_kind,
+            is_afresh=request.afresh,
         )
         async for event in self._measuring.profile(order):
-            if isinstance(event, ModelProfile):
-                yield profiler_pb2.ProfileResponse(profile=model_profile_message(event))
-            else:
-                yield profiler_pb2.ProfileResponse(measured=stage_profile_message(event))
+            yield response(event)
 
     async def GetProfile(
         self, request: profiler_pb2.GetProfileRequest, context: Context
@@ -59,12 +68,31 @@ class ProfilerServicer(profiler_pb2_grpc.ProfilerServicer):
         return profiler_pb2.ImportProfileResponse(names=sorted(profiles))
 
 
+def response(event: Event) -> profiler_pb2.ProfileResponse:
+    if isinstance(event, ModelProfile):
+        return profiler_pb2.ProfileResponse(profile=model_profile_message(event))
+    if isinstance(event, Pruned):
+        pruned = profiler_pb2.Pruned(config=config_message(event.config), reason=event.reason)
+        return profiler_pb2.ProfileResponse(pruned=pruned)
+    return profiler_pb2.ProfileResponse(measured=stage_profile_message(event))
+
+
 def read_profiles(request: profiler_pb2.ImportProfileRequest) -> Profiles:
     """Raises: InvalidArgument, InvalidProfile, naming the offending value."""
-    if request.WhichOneof("content") is None:
+    content = request.WhichOneof("content")
+    if content is None:
         raise InvalidArgument("content is empty")
+    if content == "alpa_tsv":
+        return parse_alpa_table(read_text(request.alpa_tsv))
     try:
         document = json.loads(request.profiles_json)
     except (ValueError, RecursionError) as error:
         raise InvalidProfile(f"the profile is not JSON: {error}") from None
     return parse_profiles(document)
+
+
+def read_text(content: bytes) -> str:
+    try:
+        return content.decode()
+    except UnicodeDecodeError as error:
+        raise InvalidProfile(f"the table is not UTF-8 text: byte {content[error.start]:#04x}") from None

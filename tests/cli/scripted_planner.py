@@ -129,11 +129,14 @@ class ScriptedProfiler(profiler_pb2_grpc.ProfilerServicer):
 
     requests: list[profiler_pb2.ProfileRequest] = field(default_factory=list)
     imported: list[bytes] = field(default_factory=list)
+    pruned: tuple[profiler_pb2.Pruned, ...] = ()
 
     def Profile(
         self, request: profiler_pb2.ProfileRequest, context: grpc.ServicerContext
     ) -> Iterator[profiler_pb2.ProfileResponse]:
         self.requests.append(request)
+        for pruned in self.pruned:
+            yield profiler_pb2.ProfileResponse(pruned=pruned)
         stages = [measured(config) for config in request.configs]
         for stage in stages:
             yield profiler_pb2.ProfileResponse(measured=stage)
@@ -155,7 +158,7 @@ class ScriptedProfiler(profiler_pb2_grpc.ProfilerServicer):
     def ImportProfile(
         self, request: profiler_pb2.ImportProfileRequest, context: grpc.ServicerContext
     ) -> profiler_pb2.ImportProfileResponse:
-        self.imported.append(request.profiles_json)
+        self.imported.append(request.profiles_json or request.alpa_tsv)
         return profiler_pb2.ImportProfileResponse(names=["bert"])
 
 

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from alpaserve.v1 import model_pb2, placement_pb2
 
-from services.core.documents import parse_placement, parse_profiles
+from services.core.documents import parse_placement
 from services.core.profile import ParallelConfig
+from services.core.profile_documents import parse_profiles
 from tests.cli.conftest import Finished, Run
 from tests.cli.scripted_planner import GROUP, ScriptedPlanner, ScriptedProfiler, planning
 from tests.clients.scripted_router import ScriptedRouter, rejection, serving

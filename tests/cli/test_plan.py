@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Run
-from tests.cli.planning_files import SPEC, options, written
+from tests.cli.planning_files import SPEC, options, with_batches, written
 
 PLAN = ("--spec", "--profiles", "--workload")
 FIGURES = {"policy", "attainment", "search_s", "num_simulations", "upper_bound", "unplaced"}
@@ -35,6 +35,35 @@ def test_what_plan_prints_is_a_placement_that_simulates_as_predicted(
     assert set(document) >= FIGURES
     assert document["policy"] == policy
     assert document["attainment"] == json.loads(simulated.stdout)["attainment"]
+
+
+def test_a_plan_with_batches_is_a_placement_that_allows_them(run: Run, paths: dict[str, Path], tmp_path: Path) -> None:
+    paths["--profiles"] = with_batches(tmp_path / "batches.json")
+    chosen = ("--policy", "alpaserve-paper", "--output", "json")
+    plain = json.loads(run("plan", *options(paths, *PLAN), *chosen).stdout)
+    planned = run("plan", *options(paths, *PLAN), *chosen, "--batching", "4")
+    placement = tmp_path / "planned.json"
+    placement.write_text(planned.stdout)
+
+    simulated = run("simulate", *options(paths, *PLAN), "--placement", placement, "--output", "json")
+
+    document = json.loads(planned.stdout)
+    assert document["max_batch_size"] == 4
+    assert document["groups"] == plain["groups"]
+    assert document["upper_bound"] is None
+    assert plain["attainment"] < document["attainment"] == json.loads(simulated.stdout)["attainment"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"), [(("--batching", "0"), "got 0"), (("--batching", "2", "--policy", "clockwork++"), "windows")]
+)
+def test_batches_that_cannot_be_planned_are_refused(
+    run: Run, paths: dict[str, Path], arguments: tuple[str, ...], says: str
+) -> None:
+    finished = run("plan", *options(paths, *PLAN), *arguments)
+
+    assert finished.exit_code != 0
+    assert says in finished.stderr
 
 
 def test_the_dispatch_that_was_planned_for_is_recorded(run: Run, paths: dict[str, Path]) -> None:

@@ -44,6 +44,21 @@ def test_a_planner_plans_as_the_command_does(run: Run, planner: str, tmp_path: P
     assert (there["attainment"], there["num_simulations"]) == (here["attainment"], here["num_simulations"])
 
 
+def test_a_planner_plans_batches_as_the_command_does(run: Run, planner: str, tmp_path: Path) -> None:
+    paths = written(tmp_path) | {"--profiles": with_batches(tmp_path / "batches.json")}
+    arguments = [*options(paths, *FILES), "--max-simulations", "100", "--batching", "4", "--output", "json"]
+
+    here = json.loads(run("plan", *arguments).stdout)
+    there = json.loads(run("plan", *arguments, "--planner", planner).stdout)
+
+    told = ("max_batch_size", "attainment", "held_out_attainment", "upper_bound")
+    assert [there[key] for key in told] == [here[key] for key in told]
+    assert here["max_batch_size"] == 4
+    requests = {"m0": 20, "m1": 20}
+    attained = sum(there["model_attainment"][name] * count for name, count in requests.items())
+    assert attained == pytest.approx(40 * there["attainment"])
+
+
 def test_a_planner_plans_windows_as_the_command_does(run: Run, planner: str, tmp_path: Path) -> None:
     chosen = ("--policy", "clockwork++", "--window", "0.2", "--output", "json")
     arguments = [*options(written(tmp_path), *FILES), *chosen]

@@ -12,7 +12,8 @@ from alpaserve_cli.replay_ledger import Progress, ReplayOptions
 from alpaserve_cli.replay_outcomes import Outcome, summary
 from google.rpc import code_pb2
 
-from services.core.documents import parse_placement, parse_profiles, parse_spec
+from services.core.documents import parse_placement, parse_spec
+from services.core.profile_documents import parse_profiles
 from services.core.workload import Workload
 from tests.clients.scripted_router import ScriptedRouter, failure, rejection, serving
 

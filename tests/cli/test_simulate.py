@@ -152,6 +152,30 @@ def test_batches_that_pay_serve_more(run: Run, paths: dict[str, Path], tmp_path:
     assert json.loads(batched.stdout)["attainment"] > json.loads(plain.stdout)["attainment"]
 
 
+def test_the_batches_that_a_placement_allows_are_simulated_unless_others_are_asked_for(
+    run: Run, paths: dict[str, Path], tmp_path: Path
+) -> None:
+    paths["--profiles"] = with_batches(tmp_path / "batches.json")
+    command = ("simulate", *options(paths, *SIMULATE), "--output", "json")
+    plain, asked = run(*command), run(*command, "--batching", "4")
+
+    paths["--placement"].write_text(json.dumps(PLACEMENT | {"max_batch_size": 4}))
+
+    assert run(*command).stdout == asked.stdout != plain.stdout
+    one_by_one = json.loads(run(*command, "--batching", "1").stdout)
+    assert one_by_one["latency_s"] == json.loads(plain.stdout)["latency_s"]
+
+
+def test_windows_of_a_placement_that_allows_batches_are_refused(run: Run, paths: dict[str, Path]) -> None:
+    windows = [{"begin_s": 0.0, "groups": PLACEMENT["groups"]}]
+    paths["--placement"].write_text(json.dumps(PLACEMENT | {"windows": windows, "max_batch_size": 4}))
+
+    finished = run("simulate", *options(paths, *SIMULATE))
+
+    assert finished.exit_code == 2
+    assert "without batching" in finished.stderr
+
+
 def test_windows_replace_each_other_and_loading_takes_time(run: Run, paths: dict[str, Path]) -> None:
     windows = [{"begin_s": 0.0, "groups": PLACEMENT["groups"][:1]}, {"begin_s": 0.4, "groups": PLACEMENT["groups"]}]
     paths["--placement"].write_text(json.dumps(PLACEMENT | {"windows": windows}))

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from alpaserve_cli.wire import model_messages, model_spec, workload_message
 
-from services.core.documents import parse_profiles
 from services.core.placement import Group, Placement
 from services.core.profile import ParallelConfig
+from services.core.profile_documents import parse_profiles
 from services.core.spec import Cluster, ModelSpec, Spec
 from services.core.workload import Workload
 from services.infra.wire import placement_message, profiles_message, to_placement, to_profiles

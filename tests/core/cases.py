@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
-from services.core.documents import parse_placement, parse_profiles, parse_spec
+from services.core.documents import parse_placement, parse_spec
 from services.core.placement import Placement
 from services.core.problem import Problem, pose
+from services.core.profile_documents import parse_profiles
 from services.core.workload import parse_workload
 
 CONFIGS = ((1, 1), (2, 1), (1, 2), (3, 1), (2, 2), (4, 1))

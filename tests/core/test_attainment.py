@@ -8,9 +8,10 @@ import pytest
 
 from services.core import kernel
 from services.core.attainment import goodput_per_s, model_rows, report, summarize_latency
-from services.core.documents import parse_placement, parse_profiles, parse_spec
+from services.core.documents import parse_placement, parse_spec
 from services.core.errors import DoesNotFit, InvalidPlacement, InvalidWorkload, UnknownProfile
 from services.core.problem import pose
+from services.core.profile_documents import parse_profiles
 from services.core.simulator import simulate
 from services.core.workload import parse_workload
 

@@ -3,10 +3,10 @@
 import pytest
 
 from services.core.difference import ReplicaChange, difference, load_bytes
-from services.core.documents import parse_profiles
 from services.core.errors import UnknownProfile
 from services.core.placement import Group, Placement
 from services.core.profile import ParallelConfig
+from services.core.profile_documents import parse_profiles
 from tests.planner.problems import entry, profiles
 
 ONE, PIPELINE = ParallelConfig(1, 1), ParallelConfig(2, 1)

@@ -8,16 +8,10 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 
-from services.core.documents import (
-    parse_placement,
-    parse_profiles,
-    parse_spec,
-    placement_document,
-    profiles_document,
-    spec_document,
-)
+from services.core.documents import parse_placement, parse_spec, placement_document, spec_document
 from services.core.errors import AlpaServeError, InvalidPlacement, InvalidProfile, InvalidSpec
 from services.core.profile import ParallelConfig
+from services.core.profile_documents import parse_profiles, profiles_document
 from tests.core.cases import Case, cases
 
 V100 = Path(__file__).parents[2] / "services/profiler/data/v100.json"

@@ -26,6 +26,7 @@ FIRST = Deployment(
     dispatch="earliest-finish",
     policy="given",
     created_at_s=12.5,
+    max_batch_size=8,
 )
 
 

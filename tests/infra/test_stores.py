@@ -76,7 +76,7 @@ async def test_a_profile_is_kept_in_every_detail(redis: Redis) -> None:
         await store.get("b")
 
 
-async def test_profiles_are_combined_under_the_largest_overhead(redis: Redis) -> None:
+async def test_combined_profiles_keep_their_own_overheads_under_the_largest(redis: Redis) -> None:
     store = ProfileStore(redis)
     await store.put(profiles("a", 0.1, overhead_s=0.01))
     await store.put(profiles("b", 0.2, overhead_s=0.03))
@@ -84,6 +84,7 @@ async def test_profiles_are_combined_under_the_largest_overhead(redis: Redis) ->
     combined = await store.combined({"a", "b"})
     assert sorted(combined) == ["a", "b"]
     assert combined.request_overhead_s == 0.03
+    assert (combined.overhead_s("a"), combined.overhead_s("b")) == (0.01, 0.03)
     assert combined.stage_latency_s("b", ParallelConfig(1, 1)) == (0.2,)
 
 

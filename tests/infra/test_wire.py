@@ -78,7 +78,7 @@ def placements(draw: st.DrawFn) -> Placement:
         devices = tuple(range(first, first + config.num_devices))
         first += config.num_devices
         groups.append(Group(config, devices, tuple(draw(st.sets(NAMES, max_size=3)))))
-    return Placement(tuple(groups), draw(st.sampled_from(DISPATCH_RULES)))
+    return Placement(tuple(groups), draw(st.sampled_from(DISPATCH_RULES)), draw(st.integers(1, 64)))
 
 
 @given(model=MODELS)
@@ -102,8 +102,12 @@ def test_a_running_placement_tells_names_addresses_and_workers(placement: Placem
         DeployedGroup(f"g{index}", group.config, group.devices, f"w{index}", f"host:{index}", {})
         for index, group in enumerate(placement.groups)
     )
-    message = wire.deployment_message(Deployment(version, groups, dispatch=placement.dispatch, policy="given"))
+    deployment = Deployment(
+        version, groups, dispatch=placement.dispatch, policy="given", max_batch_size=placement.max_batch_size
+    )
+    message = wire.deployment_message(deployment)
     assert (message.version, message.policy, message.dispatch) == (version, "given", placement.dispatch)
+    assert message.max_batch_size == placement.max_batch_size
     assert [(one.name, one.worker, one.address) for one in message.groups] == [
         (group.name, group.worker, group.address) for group in groups
     ]

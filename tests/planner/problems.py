@@ -5,8 +5,9 @@ from typing import Any
 import numpy as np
 
 from services.core.arrivals import gamma_workload
-from services.core.documents import parse_profiles, parse_spec
+from services.core.documents import parse_spec
 from services.core.problem import Problem, pose
+from services.core.profile_documents import parse_profiles
 from services.core.workload import Workload, workload_from_arrivals
 
 

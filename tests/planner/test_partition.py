@@ -1,13 +1,13 @@
 """Groups lie within a node or on whole nodes, and no device is in two."""
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.core.factoring import candidate_configs
 from services.core.profile import ParallelConfig
 from services.core.spec import Cluster
 from services.planner.policies.buckets import device_splits, latency_buckets
-from services.planner.policies.partition import candidate_configs, pack, uniform_partition
+from services.planner.policies.partition import pack, uniform_partition
 from tests.planner.problems import at, even_profile, mixed, posed, profiles, spec
 
 
@@ -28,18 +28,6 @@ def test_a_uniform_partition_uses_every_device_once(num_devices: int, per_node: 
         nodes = {device // per_node for device in devices}
         assert chosen.num_devices == len(devices)
         assert len(nodes) == 1 or len(devices) == len(nodes) * per_node
-
-
-@pytest.mark.parametrize(
-    ("num_devices", "per_node", "configs"),
-    [
-        (4, 8, "1x1 2x1 1x2 4x1 2x2 1x4"),
-        (16, 8, "1x1 2x1 1x2 4x1 2x2 1x4 8x1 4x2 2x4 8x2 4x4"),
-        (8, 6, "1x1 2x1 1x2 4x1 2x2 1x4"),
-    ],
-)
-def test_candidates_are_factorings_of_powers_of_two(num_devices: int, per_node: int, configs: str) -> None:
-    assert [str(config) for config in candidate_configs(Cluster(num_devices, per_node, 1))] == configs.split()
 
 
 def test_a_remainder_becomes_smaller_groups_of_configs_that_are_useful() -> None:

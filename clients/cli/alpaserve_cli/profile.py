@@ -1,24 +1,27 @@
-"""`alpaserve profile`: measure a model on real devices, import, list and show profiles."""
+"""`alpaserve profile`: measure or estimate models, import, list and show profiles."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from alpaserve.v1 import model_pb2, profile_pb2, profiler_pb2
+from alpaserve.v1 import model_pb2, profiler_pb2
 from alpaserve_client import ProfilerClient
 
 from alpaserve_cli.addresses import DEFAULT_PROFILER, ProfilerOption
-from alpaserve_cli.files import read_profiles
-from alpaserve_cli.output import Output, OutputOption, print_json, print_table, progress_line
-from services.core.documents import profiles_document
+from alpaserve_cli.files import read_profiles, read_text
+from alpaserve_cli.output import Output, OutputOption, ProgressLine, progress_line
+from alpaserve_cli.profile_output import print_names, print_overheads, print_profiles, print_pruned, summary
 from services.core.errors import InvalidArgument
 from services.core.profile import ParallelConfig, Profiles
-from services.infra.wire import config_message, to_profiles, to_stage_profile
+from services.core.profile_documents import profiles_document
+from services.core.profile_sets import combined
+from services.infra.wire import config_message, to_profiles
 
 
 def profile(
-    model: Annotated[str, typer.Argument(help="A registered model with a source.")] = "",
+    models: Annotated[list[str] | None, typer.Argument(help="Registered models with a source.")] = None,
     config: Annotated[
         list[str] | None, typer.Option("--config", help="Stages x devices per stage, 2x1 say; all that fit if none.")
     ] = None,
@@ -26,47 +29,74 @@ def profile(
         list[int] | None, typer.Option("--batch-size", min=1, help="Examples per execution; 1 if none.")
     ] = None,
     repeats: Annotated[int, typer.Option("--repeats", min=0, help="Timed runs; 0 means the service's default.")] = 0,
+    num_devices: Annotated[
+        int,
+        typer.Option("--num-devices", min=0, help="Devices of the cluster to profile for; 0 means the service's own."),
+    ] = 0,
+    device_kind: Annotated[
+        str, typer.Option("--device-kind", help="Estimate for this kind of device, v100 say, and measure nothing.")
+    ] = "",
+    afresh: Annotated[bool, typer.Option("--afresh", help="Measure again what an interrupted order measured.")] = False,
     file: Annotated[Path | None, typer.Option("--import", help="Store the profiles of this file.")] = None,
+    alpa_file: Annotated[
+        Path | None, typer.Option("--import-alpa", help="Store the profiles of a table that Alpa's benchmark wrote.")
+    ] = None,
     show_names: Annotated[bool, typer.Option("--list", help="List the stored profiles.")] = False,
-    shown: Annotated[str, typer.Option("--show", help="Show this stored profile.")] = "",
+    shown: Annotated[list[str] | None, typer.Option("--show", help="Show this stored profile.")] = None,
+    overheads: Annotated[
+        bool, typer.Option("--overheads", help="Print what parallelism costs in place of the profile.")
+    ] = False,
     profiler: ProfilerOption = DEFAULT_PROFILER,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Measure MODEL under parallel configs; or --import, --list, --show what is stored."""
-    if [bool(model), file is not None, show_names, bool(shown)].count(True) != 1:
-        raise InvalidArgument("give one of MODEL, --import, --list and --show")
+    """Profile MODELS under parallel configs; or --import, --import-alpa, --list, --show what is stored."""
+    if [bool(models), file is not None, alpa_file is not None, show_names, bool(shown)].count(True) != 1:
+        raise InvalidArgument("give one of MODELS, --import, --import-alpa, --list and --show")
     with ProfilerClient(profiler) as client:
         if file is not None:
-            _print_names(_import(client, file), output)
+            print_names(_import(client, file), output)
+        elif alpa_file is not None:
+            print_names(client.import_alpa_table(read_text(alpa_file).encode()), output)
         elif show_names:
-            _print_names(client.list_profiles(), output)
-        elif shown:
-            _print_profiles(to_profiles(client.get_profile(shown)), output)
+            print_names(client.list_profiles(), output)
         else:
-            request = profiler_pb2.ProfileRequest(
-                model=model,
+            order = profiler_pb2.ProfileRequest(
                 configs=[_config(text) for text in config or ()],
                 batch_sizes=batch_size or (),
                 num_repeats=repeats,
+                num_devices=num_devices,
+                device_kind=device_kind,
+                afresh=afresh,
             )
-            _print_profiles(_measure(client, request), output)
+            names = shown or [_profile(client, order, model) for model in models or ()]
+            (print_overheads if overheads else print_profiles)(_stored(client, names), output)
 
 
-def _measure(client: ProfilerClient, request: profiler_pb2.ProfileRequest) -> Profiles:
-    name = request.model
+def _profile(client: ProfilerClient, order: profiler_pb2.ProfileRequest, model: str) -> str:
+    """Profile one model; the name of its profile."""
+    request, name = profiler_pb2.ProfileRequest(), model
+    request.CopyFrom(order)
+    request.model = model
+    pruned = []
     with progress_line() as line:
-        line.show(f"profiling {request.model} …")
-        for num_measured, response in enumerate(client.profile(request), start=1):
+        line.show(f"profiling {model} …")
+        for number, response in enumerate(client.profile(request), start=1):
             if response.HasField("profile"):
                 name = response.profile.name
+            elif response.HasField("pruned"):
+                pruned.append(response.pruned)
             else:
-                line.show(f"{num_measured} measured, the last {_summary(response.measured)}")
-    return to_profiles(client.get_profile(name))
+                _show(line, model, number, response)
+    print_pruned(model, pruned)
+    return name
 
 
-def _summary(measured: profile_pb2.StageProfile) -> str:
-    stage = to_stage_profile(measured)
-    return f"{stage.config} batch {stage.batch_size}: {sum(stage.stage_latency_s):.4g} s ({stage.source})"
+def _show(line: ProgressLine, model: str, number: int, response: profiler_pb2.ProfileResponse) -> None:
+    line.show(f"{model}: {number} done, the last {summary(response.measured)}")
+
+
+def _stored(client: ProfilerClient, names: Sequence[str]) -> Profiles:
+    return combined([to_profiles(client.get_profile(name)) for name in names])
 
 
 def _import(client: ProfilerClient, path: Path) -> list[str]:
@@ -78,31 +108,3 @@ def _config(text: str) -> model_pb2.ParallelConfig:
     if not (stages.isdecimal() and devices.isdecimal() and int(stages) and int(devices)):
         raise InvalidArgument(f"--config {text!r} is not of the form 2x1")
     return config_message(ParallelConfig(int(stages), int(devices)))
-
-
-def _print_names(names: list[str], output: Output) -> None:
-    if output is Output.JSON:
-        print_json({"profiles": names})
-    else:
-        print("\n".join(names))
-
-
-def _print_profiles(profiles: Profiles, output: Output) -> None:
-    """As JSON a document of schema alpaserve.profiles/v1, a file for --profiles."""
-    if output is Output.JSON:
-        print_json(profiles_document(profiles))
-        return
-    for name, found in profiles.models.items():
-        rows = (
-            (
-                str(stage.config),
-                stage.batch_size,
-                sum(stage.stage_latency_s),
-                max(stage.stage_latency_s),
-                stage.heaviest_stage_bytes,
-                stage.source,
-            )
-            for stage in found.stages
-        )
-        header = ("config", "batch size", "latency s", "slowest stage s", "heaviest stage bytes", "source")
-        print_table(f"{name} on {profiles.device.kind or 'unnamed devices'}", header, rows)

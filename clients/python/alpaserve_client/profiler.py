@@ -22,7 +22,8 @@ class ProfilerClient(Connection):
     def profile(
         self, request: profiler_pb2.ProfileRequest, *, timeout_s: float | None = None
     ) -> Iterator[profiler_pb2.ProfileResponse]:
-        """Measure a registered model: one message per config, then the stored profile."""
+        """Measure or estimate a registered model: a message for each entry and for what is pruned, then the stored
+        profile."""
         return responses(self._stub.Profile(request, timeout=timeout_s))
 
     def get_profile(self, name: str) -> profile_pb2.ProfileSet:
@@ -41,4 +42,10 @@ class ProfilerClient(Connection):
         """Store the profiles of a document of schema alpaserve.profiles/v1; their names."""
         with typed_errors():
             request = profiler_pb2.ImportProfileRequest(profiles_json=profiles_json)
+            return list(self._stub.ImportProfile(request, timeout=self._options.timeout_s).names)
+
+    def import_alpa_table(self, table: bytes) -> list[str]:
+        """Store the profiles of a table that Alpa's benchmark wrote, tab-separated; their names."""
+        with typed_errors():
+            request = profiler_pb2.ImportProfileRequest(alpa_tsv=table)
             return list(self._stub.ImportProfile(request, timeout=self._options.timeout_s).names)

@@ -35,3 +35,7 @@ def queue_state(group: str) -> str:
 
 def arrivals(second: int) -> str:
     return f"{ARRIVALS}{second}"
+
+
+def measurements(fingerprint: str) -> str:
+    return f"alpaserve:measurements:{fingerprint}"

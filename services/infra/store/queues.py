@@ -13,6 +13,8 @@ from services.infra.store.connection import OUTAGES, subscription
 
 log = structlog.get_logger()
 
+# A leader tells of what happened in so much time at once.
+PUBLISH_EVERY_S = 0.01
 EXPIRY_MS = 3_000
 SILENCE_S = 5.0
 

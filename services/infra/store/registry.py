@@ -6,10 +6,11 @@ from typing import Any
 from pydantic import TypeAdapter
 from redis.asyncio import Redis
 
-from services.core.documents import parse_profiles, profiles_document
-from services.core.errors import AlreadyExists, InvalidProfile, UnknownModel, UnknownProfile
+from services.core.errors import AlreadyExists, UnknownModel, UnknownProfile
 from services.core.model import RegisteredModel
 from services.core.profile import Profiles
+from services.core.profile_documents import parse_profiles, profiles_document
+from services.core.profile_sets import combined, only
 from services.infra.store import keys
 from services.infra.store.connection import OUTAGES
 
@@ -80,28 +81,8 @@ class ProfileStore:
             await self._redis.hset(keys.PROFILES, mapping=documents)
 
     async def combined(self, names: set[str]) -> Profiles:
-        """The profiles that a plan needs, under the largest of their overheads.
+        """The profiles that a plan needs, each model with its own overhead.
 
         Raises: UnknownProfile; InvalidProfile if their stage latency factors differ.
         """
-        parts = [await self.get(name) for name in sorted(names)]
-        factors = {part.stage_latency_factor_per_stage for part in parts}
-        if len(factors) > 1:
-            raise InvalidProfile(f"profiles {', '.join(sorted(names))} have different stage_latency_factor_per_stage")
-        return Profiles(
-            models={name: part[name] for part in parts for name in part},
-            device=parts[0].device,
-            request_overhead_s=max(part.request_overhead_s for part in parts),
-            stage_latency_factor_per_stage=factors.pop(),
-        )
-
-
-def only(profiles: Profiles, name: str) -> Profiles:
-    """The same set with one model left."""
-    return Profiles(
-        models={name: profiles[name]},
-        device=profiles.device,
-        request_overhead_s=profiles.request_overhead_s,
-        stage_latency_factor_per_stage=profiles.stage_latency_factor_per_stage,
-        note=profiles.note,
-    )
+        return combined([await self.get(name) for name in sorted(names)])
