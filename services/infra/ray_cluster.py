@@ -42,6 +42,8 @@ def join_cluster(address: str, object_store_bytes: int) -> None:
             num_gpus=0,
             object_store_memory=object_store_bytes,
             configure_logging=False,
+            # Ray would run actors at nice 15, and whatever else is busy on the host would make leaders late.
+            _system_config={"worker_niceness": 0},
         )
     else:
         ray.init(address=address, configure_logging=False)

@@ -10,7 +10,7 @@ from alpaserve.v1 import planner_pb2
 from services.core.placement import DEFAULT_DISPATCH
 from services.core.problem import Problem
 from services.infra.wire import duration_s
-from services.planner.policies.batches import with_batches
+from services.planner.policies.batches import check_batches, with_batches
 from services.planner.policies.clockwork import DEFAULT_WINDOW_S
 from services.planner.policies.plan import (
     DEFAULT_POLICY,
@@ -62,7 +62,8 @@ class Searching:
         self._num_finished = 0
 
     def check_used(self, policies: Sequence[str]) -> None:
-        """Raises: InvalidArgument for what the request gives and none of the policies uses."""
+        """Raises: InvalidArgument for what the request gives and none of the policies uses, or one cannot."""
+        check_batches(self.max_batch_size, policies)
         if self._request.HasField("window"):
             check_used("window", WINDOW_IS_FOR, policies)
         if self._request.HasField("num_resamples"):
@@ -79,7 +80,7 @@ class Searching:
             return self._num_finished + sum(search.num_simulations for search in self._running)
 
     def make(self, problem: Problem, limits: Limits) -> Plan:
-        """A plan by the request's policy. Raises: what the policy raises, InvalidArgument for windows in batches."""
+        """A plan by the request's policy. Raises: what the policy raises."""
         return self.make_by(self.policy, problem, limits)
 
     def make_by(self, policy: str, problem: Problem, limits: Limits, pool: Pool | None = None) -> Plan:

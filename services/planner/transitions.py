@@ -5,12 +5,13 @@ cut off is put right by the next one.
 """
 
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import structlog
 
 from services.core.deployment import DeployedGroup, Deployment
-from services.core.errors import GroupUnavailable, VersionConflict
+from services.core.errors import AlpaServeError, GroupUnavailable, VersionConflict
 from services.infra.store.members import MemberStore, WorkerRecord
 from services.infra.store.placements import PlacementStore
 from services.planner.changes import Change, Target, Workers, routers_follow
@@ -100,16 +101,20 @@ class Steps:
 
     async def carry_out(self, current: Deployment, running: Deployment, transition: Transition) -> Deployment:
         """Phase by phase: load, switch, drain and unload. What was formed for a failed first phase is
-        dissolved again; after a later one, the placement of the last switch runs on."""
+        dissolved again, and what stays goes back to its old batch sizes; after a later one, the placement
+        of the last switch runs on."""
         state = Underway(running, transition, self._target)
         deployment = replace(running, version=current.version)
-        await self._refresh(transition, running.max_batch_size)
         for number, phase in enumerate(transition.phases or (Phase((), ()),)):
             is_last = number + 1 >= len(transition.phases)
             try:
+                if number == 0:
+                    await self._refresh(transition, self._target)
                 await self._load(state, phase)
             except Exception:
                 await self._dissolve(state.unpublished())
+                if number == 0:
+                    await self._refresh_back(transition, running.max_batch_size)
                 raise
             state.removed.update(phase.unloads)
             deployment = await self._publish(state.deployment(is_last), deployment.version)
@@ -119,17 +124,31 @@ class Steps:
         await self._dissolve(list(transition.dissolved))
         return deployment
 
-    async def _refresh(self, transition: Transition, old_batch_size: int) -> None:
-        """Tell kept replicas that were profiled anew what admission predicts with. What larger batches
-        cost is in no deployment, so where there are any, all that stay are told."""
-        target = self._target
-        has_batches = max(old_batch_size, target.placement.max_batch_size) > 1
+    async def _refresh(self, transition: Transition, target: Target) -> None:
+        """Tell every replica that stays what it is predicted to take, and the batch sizes that it may form.
+
+        No deployment says what a replica was last told: a transition that failed, or whose planner died, may
+        have told it anything. So all are told, each time.
+        """
+        for group, model in self._staying(transition):
+            await self._workers.load(self._by_name[group.worker], group, model, target)
+
+    async def _refresh_back(self, transition: Transition, max_batch_size: int) -> None:
+        """Allow again only what the placement that runs on allows; what is not reached, the next transition tells."""
+        wanted = self._target.placement
+        if max_batch_size == wanted.max_batch_size:
+            return
+        before = replace(self._target, placement=replace(wanted, max_batch_size=max_batch_size))
+        try:
+            await self._refresh(transition, before)
+        except AlpaServeError as error:
+            log.warning("batch_sizes_left_behind", max_batch_size=wanted.max_batch_size, error=str(error))
+
+    def _staying(self, transition: Transition) -> Iterator[tuple[DeployedGroup, str]]:
+        """The replicas that run before and after."""
         for index, group in transition.kept.items():
-            stay = target.placement.groups[index].models if has_batches else ()
-            for model, latency_s in group.replicas.items():
-                is_old = model in target.models and latency_s != target.latency_s(model, group.config)
-                if is_old or model in stay:
-                    await self._workers.load(self._by_name[group.worker], group, model, target)
+            wanted = self._target.placement.groups[index].models
+            yield from ((group, model) for model in group.replicas if model in wanted)
 
     async def _load(self, state: Underway, phase: Phase) -> None:
         for index, model in phase.loads:

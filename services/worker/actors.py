@@ -8,6 +8,7 @@ from time import monotonic
 from typing import Any, Protocol
 
 import structlog
+from ray.exceptions import RayTaskError
 
 from services.core.errors import AlpaServeError, GroupUnavailable
 from services.core.profile import ParallelConfig
@@ -89,7 +90,7 @@ class LeaderActor:
         try:
             actor = await asyncio.to_thread(start_actor, LeaderProcess, self._environment(), self._settings)
             await make_mortal(actor)
-            lost = [(group, model) for group in groups for model in await self._resume(actor, group)]
+            lost = [(group, model) for group in groups for model in await resumed(actor, group)]
             self.address, pid = await answer(actor.open.remote(self._port))
         except BaseException as error:
             if actor is not None:
@@ -136,20 +137,6 @@ class LeaderActor:
     def leave_port(self) -> None:
         self._port = 0
 
-    async def _resume(self, actor: Any, group: HostedGroup) -> list[str]:
-        """Form a group again with its replicas; the models that cannot be loaded any more."""
-        await answer(actor.form.remote(group.name, group.config))
-        lost = []
-        for model, replica in group.replicas.items():
-            try:
-                await answer(actor.load.remote(group.name, replica))
-            except GroupUnavailable:
-                raise
-            except AlpaServeError as error:
-                log.error("replica_lost", group=group.name, model=model, error=str(error))
-                lost.append(model)
-        return lost
-
     def _environment(self) -> dict[str, str]:
         """The process may use its devices only."""
         settings = self._settings
@@ -159,3 +146,24 @@ class LeaderActor:
         if settings.platform == "gpu":
             environment["CUDA_VISIBLE_DEVICES"] = ",".join(str(device) for device in self._local_devices)
         return environment
+
+
+async def resumed(actor: Any, group: HostedGroup) -> list[str]:
+    """Form a group again with its replicas; the models that cannot be loaded any more, whatever the reason.
+
+    Raises: GroupUnavailable if the process ends meanwhile.
+    """
+    await answer(actor.form.remote(group.name, group.config))
+    lost = []
+    for model, replica in group.replicas.items():
+        try:
+            await answer(actor.load.remote(group.name, replica))
+        except GroupUnavailable:
+            raise
+        except AlpaServeError as error:
+            log.error("replica_lost", group=group.name, model=model, error=str(error))
+            lost.append(model)
+        except RayTaskError:
+            log.exception("replica_lost", group=group.name, model=model)
+            lost.append(model)
+    return lost

@@ -53,7 +53,8 @@ class HostedGroups:
         return await self._steps.run(self._form(name, config, local_devices))
 
     async def load(self, name: str, replica: Replica) -> float:
-        """Load a model into a group; returns the seconds it took.
+        """Load a model into a group; returns the seconds it took. One that its devices hold in another layout
+        drains and is unloaded first; if it cannot be loaded then, it is gone.
 
         Raises: DoesNotFit, InvalidModel, GroupUnavailable.
         """
@@ -99,16 +100,20 @@ class HostedGroups:
             model = replica.model.name
             if len(replica.stage_latency_s) != group.config.inter_op:
                 raise InvalidPlacement(f"{len(replica.stage_latency_s)} stage latencies for a {group.config} group")
-            self._memory.take(name, model, group.local_devices, replica.heaviest_stage_bytes)
+            known = group.replicas.get(model)
+            # The heavier of both until the load has ended: to hold less then always fits.
+            held = max(one.heaviest_stage_bytes for one in (known or replica, replica))
+            self._memory.take(name, model, group.local_devices, held)
             try:
+                if known is not None and not self._keeps_layout(group, known, replica):
+                    log.info("layout_changed", group=name, model=model, boundaries=replica.boundaries)
+                    await group.leader.unload(group, model)
+                    known = None
                 seconds = await group.leader.load(group, replica)
             except Exception:
-                known = group.replicas.get(model)
-                self._memory.give_back(name, model)
-                if known is not None:
-                    self._memory.take(name, model, group.local_devices, known.heaviest_stage_bytes)
+                self._settle(group, model, known)
                 raise
-            group.replicas[model] = replica
+            self._settle(group, model, replica)
             return seconds
 
     async def _unload(self, name: str, model: str) -> None:
@@ -139,8 +144,12 @@ class HostedGroups:
             yield group if self._groups.get(name) is group else None
 
     async def stop(self) -> None:
-        """Let every leader finish what it admitted, then end it."""
-        await self._steps.wait()
+        """Let steps under way end, and every leader finish what it admitted, each for `drain_s`; then end it."""
+        try:
+            async with asyncio.timeout(self._settings.drain_s):
+                await self._steps.wait()
+        except TimeoutError:
+            log.warning("steps_cut_off", drain_s=self._settings.drain_s)
         await asyncio.gather(*(leader.stop(self._settings.drain_s) for leader in self._leaders))
 
     async def watch(self) -> None:
@@ -188,6 +197,18 @@ class HostedGroups:
     def _forget(self, group: HostedGroup) -> None:
         self._memory.give_back_all(group.name)
         self._groups.pop(group.name, None)
+
+    def _keeps_layout(self, group: HostedGroup, known: Replica, replica: Replica) -> bool:
+        """Emulated devices hold nothing."""
+        return self._settings.executor == "emulated" or replica.is_laid_out_as(known, group.config.intra_op)
+
+    def _settle(self, group: HostedGroup, model: str, replica: Replica | None) -> None:
+        """A load has ended: the group holds this replica of the model, or none."""
+        if replica is None:
+            self._forget_replica(group, model)
+            return
+        group.replicas[model] = replica
+        self._memory.take(group.name, model, group.local_devices, replica.heaviest_stage_bytes)
 
     def _forget_replica(self, group: HostedGroup, model: str) -> None:
         group.replicas.pop(model, None)

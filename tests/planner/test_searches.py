@@ -139,6 +139,11 @@ def test_what_the_policy_does_not_use_is_refused(client: PlannerClient, given: d
         list(client.plan(asked(max_simulations=10, **given)))
 
 
+def test_batches_of_windows_are_refused_before_anything_is_searched(client: PlannerClient) -> None:
+    with pytest.raises(InvalidArgument, match="windows, which are served one request at a time, not up to 4"):
+        next(iter(client.plan(asked(max_simulations=10, policy="clockwork++", max_batch_size=4))))
+
+
 @pytest.mark.parametrize(
     ("question", "given", "named"),
     [
@@ -148,9 +153,14 @@ def test_what_the_policy_does_not_use_is_refused(client: PlannerClient, given: d
             {"policy": "ilp", "num_resamples": 2},
             "num_resamples .*; ilp would",
         ),
+        (
+            {"capacity": planner_pb2.CapacityQuestion(vary="rate", target=0.9)},
+            {"policy": "clockwork++", "max_batch_size": 4},
+            "one request at a time, not up to 4",
+        ),
     ],
 )
-def test_what_no_policy_of_a_question_uses_is_refused(
+def test_what_a_question_cannot_use_is_refused(
     client: PlannerClient, question: dict[str, Any], given: dict[str, Any], named: str
 ) -> None:
     request = planner_pb2.ExploreRequest(plan=asked(max_simulations=10, **given), **question)

@@ -53,6 +53,14 @@ class Replica:
         """What a batch of one of the sizes takes in every stage."""
         return self.stage_latency_s if batch_size == 1 else self.larger_batches[batch_size]
 
+    def is_laid_out_as(self, known: "Replica", intra_op: int) -> bool:
+        """Whether devices that hold `known` hold what they would of this one: the same weights, cut and sharded alike.
+        By their costs devices shard, and choose a cut where none is given."""
+        by_costs = intra_op > 1 or not self.boundaries
+        return (self.model.source, self.boundaries) == (known.model.source, known.boundaries) and (
+            not by_costs or self.device_costs == known.device_costs
+        )
+
     def of_sizes(self, batch_sizes: Sequence[int]) -> "Replica":
         """The same without the other sizes above 1."""
         larger = {size: latency_s for size, latency_s in self.larger_batches.items() if size in batch_sizes}
@@ -63,10 +71,10 @@ class Executor(Protocol):
     """Runs stages. One call of `run_stage` at a time per stage; stages run side by side."""
 
     async def load(self, replica: Replica) -> Sequence[int]:
-        """Make the model's stages ready to run; what is ready already is not loaded again. Returns the
-        batch sizes that are ready.
+        """Make the model's stages ready to run; what is ready already, in the same layout, is not loaded
+        again. Returns the batch sizes that are ready.
 
-        Raises: InvalidModel.
+        Raises: InvalidModel, DoesNotFit; nothing of a model that was not loaded before stays on the devices.
         """
 
     async def unload(self, model: str) -> None:

@@ -6,9 +6,11 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
+import jax
 import structlog
 
-from services.core.errors import InvalidModel
+from services.core.errors import AlpaServeError, DoesNotFit, InvalidModel
+from services.core.model import ModelSource
 from services.core.profile import ParallelConfig
 from services.parallel.pipeline import JaxPipeline
 from services.parallel.stage_threads import StageThreads
@@ -24,29 +26,24 @@ class JaxExecutor:
         self._pipeline = JaxPipeline(inter_op=config.inter_op, intra_op=config.intra_op, cache_dir=cache_dir or None)
         self._stages = StageThreads(self._pipeline)
         self._loader = ThreadPoolExecutor(1, "loader")
-        self._cuts: dict[str, tuple[int, ...]] = {}
+        self._loaded: set[str] = set()
 
     async def load(self, replica: Replica) -> Sequence[int]:
         model = replica.model
         if model.source is None:
             raise InvalidModel(f"model {model.name!r} has no source: only emulated devices can serve it")
-        load = partial(
-            self._pipeline.load,
-            model.name,
-            model.source,
-            boundaries=self._boundaries(replica),
-            batch_sizes=replica.batch_sizes,
-            costs=replica.device_costs,
-        )
-        loaded = await asyncio.get_running_loop().run_in_executor(self._loader, load)
-        if model.name not in self._cuts:
-            await self._rehearse(model.name)
-        self._cuts[model.name] = loaded.boundaries
-        return sorted(loaded.stage_activation_bytes)
+        try:
+            return await self._load(replica, model.source)
+        except AlpaServeError:
+            raise
+        except Exception as error:
+            log.exception("load_failed", model=model.name)
+            kind = DoesNotFit if is_exhaustion(error) else InvalidModel
+            raise kind(f"model {model.name!r} cannot be loaded: {type(error).__name__}: {error}") from error
 
     async def unload(self, model: str) -> None:
         await asyncio.get_running_loop().run_in_executor(self._loader, self._pipeline.unload, model)
-        self._cuts.pop(model, None)
+        self._loaded.discard(model)
 
     def prepare(self, model: str, inputs: Tensors) -> Any:
         return self._pipeline.prepare(model, inputs)
@@ -61,6 +58,27 @@ class JaxExecutor:
         self._stages.close()
         self._loader.shutdown(wait=False, cancel_futures=True)
 
+    async def _load(self, replica: Replica, source: ModelSource) -> Sequence[int]:
+        name = replica.model.name
+        load = partial(
+            self._pipeline.load,
+            name,
+            source,
+            boundaries=replica.boundaries or None,
+            batch_sizes=replica.batch_sizes,
+            costs=replica.device_costs,
+        )
+        try:
+            loaded = await asyncio.get_running_loop().run_in_executor(self._loader, load)
+            if name not in self._loaded:
+                await self._rehearse(name)
+        except BaseException:
+            if name not in self._loaded:
+                await self.unload(name)
+            raise
+        self._loaded.add(name)
+        return sorted(loaded.stage_activation_bytes)
+
     async def _rehearse(self, model: str) -> None:
         """Serve an example, from input to output: programs that ran once still leave a first request a quarter slower
         than later ones."""
@@ -69,9 +87,8 @@ class JaxExecutor:
             activation = await self.run_stage(model, stage, activation)
         self.collect(model, activation)
 
-    def _boundaries(self, replica: Replica) -> tuple[int, ...] | None:
-        """The cut to load with. A model that is loaded keeps its own, also if it was profiled with another."""
-        loaded = self._cuts.get(replica.model.name)
-        if loaded is not None and replica.boundaries not in ((), loaded):
-            log.warning("cut_kept", model=replica.model.name, loaded=loaded, profiled=replica.boundaries)
-        return loaded or replica.boundaries or None
+
+def is_exhaustion(error: Exception) -> bool:
+    """Whether the memory of a device, or of the host, was not enough."""
+    is_device = isinstance(error, jax.errors.JaxRuntimeError) and "RESOURCE_EXHAUSTED" in str(error)
+    return is_device or isinstance(error, MemoryError)

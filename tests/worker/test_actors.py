@@ -1,0 +1,69 @@
+"""What a process of leaders that is started again makes of replicas that it cannot load any more."""
+
+from typing import Any
+
+import pytest
+from ray.exceptions import ActorDiedError, RayTaskError
+
+from services.core.errors import DoesNotFit, GroupUnavailable, InvalidModel
+from services.core.model import RegisteredModel
+from services.core.profile import ParallelConfig
+from services.worker.actors import HostedGroup, resumed
+from services.worker.leader.executor import Replica
+
+LONE = ParallelConfig(1, 1)
+
+
+class Call:
+    """A method of an actor whose answer is what a table says of the model, if it says anything."""
+
+    def __init__(self, failures: dict[str, Exception]) -> None:
+        self.failures = failures
+        self.asked: list[str] = []
+
+    async def remote(self, group: str, given: Replica | ParallelConfig) -> None:
+        name = given.model.name if isinstance(given, Replica) else group
+        self.asked.append(name)
+        if name in self.failures:
+            raise self.failures[name]
+
+
+class Actor:
+    """A new process of leaders."""
+
+    def __init__(self, failures: dict[str, Exception]) -> None:
+        self.form = Call({})
+        self.load = Call(failures)
+
+
+def raised(cause: Exception) -> RayTaskError:
+    """A method's own exception, as its caller gets it."""
+    untyped: Any = RayTaskError
+    error = untyped("load", "Traceback: a frame of the model", cause).as_instanceof_cause()
+    assert isinstance(error, RayTaskError)
+    return error
+
+
+def hosted(*models: str) -> HostedGroup:
+    leader: Any = None
+    replicas = {name: Replica(RegisteredModel(name, "p"), (0.1,), (1,)) for name in models}
+    return HostedGroup("g", LONE, (0,), leader, replicas)
+
+
+@pytest.mark.parametrize(
+    "cause", [KeyError("a user's own"), RuntimeError("RESOURCE_EXHAUSTED"), InvalidModel("no"), DoesNotFit("no")]
+)
+async def test_a_replica_whose_load_fails_is_lost_alone(cause: Exception) -> None:
+    actor = Actor({"b": raised(cause)})
+    assert await resumed(actor, hosted("a", "b", "c")) == ["b"]
+    assert actor.load.asked == ["a", "b", "c"]
+
+
+async def test_a_process_that_ends_meanwhile_is_not_resumed() -> None:
+    with pytest.raises(GroupUnavailable):
+        await resumed(Actor({"b": ActorDiedError()}), hosted("a", "b", "c"))
+
+
+async def test_an_exception_of_a_model_is_logged_with_its_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+    await resumed(Actor({"a": raised(KeyError("a user's own"))}), hosted("a"))
+    assert "Traceback: a frame of the model" in capsys.readouterr().out
