@@ -54,15 +54,16 @@ def test_a_plan_with_batches_is_a_placement_that_allows_them(run: Run, paths: di
     assert plain["attainment"] < document["attainment"] == json.loads(simulated.stdout)["attainment"]
 
 
+@pytest.mark.parametrize("target", [(), ("--target", "0.9"), ("--planner", "127.0.0.1:1")])
 @pytest.mark.parametrize(
     ("arguments", "says"), [(("--batching", "0"), "got 0"), (("--batching", "2", "--policy", "clockwork++"), "windows")]
 )
-def test_batches_that_cannot_be_planned_are_refused(
-    run: Run, paths: dict[str, Path], arguments: tuple[str, ...], says: str
+def test_batches_that_cannot_be_planned_are_refused_before_anything_is_searched(
+    run: Run, paths: dict[str, Path], arguments: tuple[str, ...], says: str, target: tuple[str, ...]
 ) -> None:
-    finished = run("plan", *options(paths, *PLAN), *arguments)
+    finished = run("plan", *options(paths, *PLAN), *arguments, *target)
 
-    assert finished.exit_code != 0
+    assert finished.exit_code == 2
     assert says in finished.stderr
 
 

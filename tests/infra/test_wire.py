@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.core.deployment import DeployedGroup, Deployment
+from services.core.device import DeviceCosts, Link
 from services.core.errors import AlpaServeError, InvalidArgument, InvalidModel, InvalidPlacement, InvalidProfile
 from services.core.model import ModelSource, RegisteredModel
 from services.core.placement import Group, Placement
@@ -19,6 +20,8 @@ from services.infra import wire
 NAMES = st.text(string.ascii_letters + string.digits + "-._é中", min_size=1, max_size=12)
 SECONDS = st.floats(1e-6, 1e6)
 BYTES = st.integers(0, 2**50)
+LINKS = st.builds(Link, SECONDS, SECONDS)
+COSTS = st.builds(DeviceCosts, SECONDS, SECONDS, SECONDS, LINKS, LINKS, LINKS, LINKS, LINKS)
 CONFIGS = st.builds(ParallelConfig, st.integers(1, 8), st.integers(1, 4))
 SOURCES = st.one_of(
     st.builds(ModelSource, checkpoint=NAMES, seed=st.integers(0, 2**63), sequence_length=st.integers(1, 4096)),
@@ -57,6 +60,7 @@ def stage_profiles(draw: st.DrawFn, config: ParallelConfig) -> StageProfile:
         draw(st.just(()) | st.tuples(*[BYTES] * stages)),
         draw(st.sampled_from(("measured", "estimated", "published", "imported"))),
         draw(NAMES),
+        draw(st.just(()) | st.just(tuple(range(stages + 1)))),
     )
 
 
@@ -66,8 +70,9 @@ def profile_sets(draw: st.DrawFn) -> Profiles:
     for name in draw(st.sets(NAMES, max_size=3)):
         configs = draw(st.lists(CONFIGS, unique=True, max_size=3))
         stages = tuple(draw(stage_profiles(config)) for config in configs)
-        models[name] = ModelProfile(name, stages, draw(st.none() | SECONDS))
-    device = Device(draw(NAMES), draw(BYTES), draw(st.integers(0, 16)))
+        own = draw(st.none() | SECONDS), draw(st.none() | COSTS)
+        models[name] = ModelProfile(name, stages, draw(st.none() | SECONDS), *own)
+    device = Device(draw(NAMES), draw(BYTES), draw(st.integers(0, 16)), draw(st.none() | COSTS))
     return Profiles(models, device, draw(st.floats(0, 1)), draw(st.floats(0, 1)))
 
 

@@ -18,6 +18,8 @@ from services.parallel.environment import device_environment
 
 # The number of devices is read when JAX is first used, the platform already at its import.
 os.environ.update(device_environment(num_devices=4, platform="cpu"))
+# Compiling takes far longer than running what is compiled here.
+os.environ["XLA_FLAGS"] += " --xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
 jax.config.update("jax_platforms", "cpu")
 
 Config = dict[str, Any]

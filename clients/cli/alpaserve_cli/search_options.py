@@ -15,6 +15,7 @@ from services.core.errors import InvalidArgument
 from services.core.placement import DEFAULT_DISPATCH
 from services.core.problem import Problem, pose
 from services.infra.wire import to_duration
+from services.planner.policies.batches import check_batches
 from services.planner.policies.clockwork import DEFAULT_WINDOW_S
 from services.planner.policies.plan import (
     DEFAULT_POLICY,
@@ -78,6 +79,7 @@ class PlanOptions:
         find_policy(self.policy)
         if self.max_batch_size < 1:
             raise InvalidArgument(f"--batching must be at least 1, got {self.max_batch_size}")
+        check_batches(self.max_batch_size, [self.policy])
         if self.seed < 0:
             raise InvalidArgument(f"--seed must not be negative, got {self.seed}")
         budget_s = self.time_budget_s

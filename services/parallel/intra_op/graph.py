@@ -61,14 +61,15 @@ class Operator:
         return bool(self.equation.effects)
 
     def run(self, operands: Sequence[Any]) -> Sequence[jax.Array]:
-        """The outputs on these operands."""
-        pairs = zip(self.equation.invars, operands, strict=True)
+        """The outputs on these operands, of which two may be one tensor in two states."""
+        variables = [value if isinstance(value, Literal) else Var(value.aval) for value in self.equation.invars]
+        pairs = zip(variables, operands, strict=True)
         given = {variable: value for variable, value in pairs if not isinstance(variable, Literal)}
         alone = self.within.replace(
             constvars=[],
             invars=list(given),
             outvars=self.equation.outvars,
-            eqns=[self.equation],
+            eqns=[self.equation.replace(invars=variables)],
             effects=self.equation.effects,
         )
         outputs: Sequence[jax.Array] = jaxpr_as_fun(ClosedJaxpr(alone, []))(*given.values())

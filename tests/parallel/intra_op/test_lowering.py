@@ -44,8 +44,8 @@ def close(got: NDArray[Any], wanted: NDArray[Any]) -> bool:
 
 @pytest.mark.parametrize(
     ("costs", "memory_bytes", "num_devices"),
-    [(FEW_COLLECTIVES, None, 2), (FEW_COLLECTIVES, None, 4), (CHEAP_PARTS, None, 4), (FEW_BYTES, math.inf, 4)],
-    ids=["all-reduces, 2", "all-reduces, 4", "reduce-scatters, 4", "all-to-all, 4"],
+    [(FEW_COLLECTIVES, None, 2), (CHEAP_PARTS, None, 4), (FEW_BYTES, math.inf, 4)],
+    ids=["all-reduces, 2", "reduce-scatters, 4", "all-to-all, 4"],
 )
 def test_a_block_runs_as_planned(costs: DeviceCosts, memory_bytes: float | None, num_devices: int) -> None:
     stage, shapes, taken = encoder(4), (block_shapes(64),), hidden_shapes(32, 64)
@@ -61,10 +61,14 @@ def test_a_block_runs_as_planned(costs: DeviceCosts, memory_bytes: float | None,
 
 
 @pytest.mark.parametrize(
-    ("name", "layers"),
-    [("bert-tiny", (0, 1, 4)), ("gpt-tiny", (0, 1, 4)), ("moe-tiny", (0, 2, 5)), ("wide-resnet-tiny", (0, 1, 2, 3, 4))],
+    ("name", "layers", "num_devices"),
+    [
+        ("bert-tiny", (0, 1, 4), 2),
+        ("gpt-tiny", (0, 1, 4), 4),
+        ("moe-tiny", (0, 2, 5), 4),
+        ("wide-resnet-tiny", (0, 1, 2, 3, 4), 2),
+    ],
 )
-@pytest.mark.parametrize("num_devices", [2, 4])
 def test_every_model_runs_as_planned(name: str, layers: tuple[int, ...], num_devices: int) -> None:
     model = open_model(ModelSource(config=name, seed=4, sequence_length=16))
     stage = partial(apply_layers, model, layers)
@@ -85,7 +89,7 @@ def test_every_model_runs_as_planned(name: str, layers: tuple[int, ...], num_dev
     assert all(close(outputs[key], wanted[key]) for key in wanted)
 
 
-@pytest.mark.parametrize(("length", "hidden", "num_heads"), [(7, 30, 3), (5, 33, 3), (6, 20, 5)])
+@pytest.mark.parametrize(("length", "hidden", "num_heads"), [(7, 30, 3), (6, 20, 5)])
 def test_sizes_that_the_devices_do_not_divide_stay_right(length: int, hidden: int, num_heads: int) -> None:
     stage, shapes, taken = encoder(num_heads), (block_shapes(hidden),), hidden_shapes(length, hidden)
     weights, inputs = [drawn(shapes[0])], drawn(taken)
@@ -104,7 +108,7 @@ def unknown(parameters: Sequence[Parameters], activation: Activation) -> Activat
     value = jax.lax.scan(lambda carry, row: (carry + row, jnp.sin(carry)), jnp.zeros(value.shape[1]), value)[1]
     value = jax.lax.cond(value.sum() > 0, jnp.cos, jnp.sin, value)
     value, places = jax.lax.top_k(value, 8)
-    noise = jax.random.normal(jax.random.key(3), value.shape)
+    noise = jax.random.uniform(jax.random.key(3), value.shape)
     return {"x": (jnp.fft.fft(value).real + noise) @ parameters[0]["u"], "places": places}
 
 
@@ -151,6 +155,7 @@ STEPS: tuple[Callable[[jax.Array], jax.Array], ...] = (
     jnp.tanh,
     jnp.transpose,
     lambda value: value @ value.T,
+    lambda value: (square := value @ value.T) @ square,
     lambda value: value.reshape(value.shape[0], -1, 2).sum(axis=-1),
     lambda value: value - value.max(axis=0),
     lambda value: jnp.concatenate([value, value * 2], axis=1),
@@ -163,6 +168,7 @@ STEPS: tuple[Callable[[jax.Array], jax.Array], ...] = (
 )
 
 
+@pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("seed", range(6))
 def test_random_programs_keep_their_value_however_they_are_split(seed: int) -> None:
     generator = np.random.default_rng(seed)

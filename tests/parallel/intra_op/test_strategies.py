@@ -44,6 +44,7 @@ def pick(values: Any, ids: Any) -> Any:
 
 OPERATORS: dict[str, tuple[Function, tuple[Shape, ...], int]] = {
     "dot_general": (lambda x, y: jnp.einsum("bij,bjk->bik", x, y), ((4, 6, 8), (4, 8, 2)), 7),
+    "product with itself": (lambda x: x @ x, ((8, 8),), 5),
     "conv_general_dilated": (convolve, ((2, 5, 5, 4), (3, 3, 4, 6)), 5),
     "grouped convolution": (lambda x, y: convolve(x, y, 4), ((2, 5, 5, 4), (3, 3, 1, 4)), 1),
     "sub": (lambda x, y: x - y, ((4, 6), (4, 1)), 2),
