@@ -6,7 +6,6 @@ import asyncio
 import statistics
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from services.core.errors import InvalidArgument
@@ -18,23 +17,13 @@ from services.parallel.stage_threads import StageThreads
 PAUSE_S = 0.05
 
 
-@dataclass(frozen=True, slots=True)
-class Measurement:
-    """Medians, in seconds.
-
-    A stage's latency is the time it is occupied as the event loop sees it: the hand-over to its thread, the move of
-    its input, the run, and the way back. `border_s` is what moving an activation between two stages takes; 0 with
-    one stage.
-    """
-
-    stage_latency_s: tuple[float, ...]
-    border_s: float
-
-
 async def measure(
     pipeline: JaxPipeline, threads: StageThreads, name: str, batch: Sequence[Inputs], repeats: tuple[int, int]
-) -> Measurement:
-    """Run one batch stage after stage, `repeats` = (warm-ups, timed runs) times.
+) -> tuple[float, ...]:
+    """Run one batch stage after stage, `repeats` = (warm-ups, timed runs) times: median seconds of each stage.
+
+    A stage's latency is the time it is occupied as the event loop sees it: the hand-over to its thread, the move of
+    its input, the run, and the way back.
 
     Raises:
         InvalidArgument: no timed runs.
@@ -48,10 +37,7 @@ async def measure(
         await asyncio.sleep(PAUSE_S)
         _, stages_s = await timed_run(pipeline, threads, name, batch)
         runs_s.append(stages_s)
-    return Measurement(
-        stage_latency_s=tuple(statistics.median(stage_s) for stage_s in zip(*runs_s[num_warmups:], strict=True)),
-        border_s=await _border_s(pipeline, threads, name, batch, num_timed),
-    )
+    return tuple(statistics.median(stage_s) for stage_s in zip(*runs_s[num_warmups:], strict=True))
 
 
 async def timed_run(
@@ -67,10 +53,10 @@ async def timed_run(
     return pipeline.collect(name, activation), stages_s
 
 
-async def _border_s(
+async def measure_border(
     pipeline: JaxPipeline, threads: StageThreads, name: str, batch: Sequence[Inputs], num_moves: int
 ) -> float:
-    """Median seconds of moves between stages, made by themselves."""
+    """Median seconds of moves between stages, made by themselves; 0 with one stage."""
     moves_s = []
     for _ in range(num_moves if pipeline.inter_op > 1 else 0):
         activation: Any = tuple(pipeline.prepare(name, inputs) for inputs in batch)

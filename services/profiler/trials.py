@@ -54,7 +54,7 @@ class Loaded:
         if batch_size == 1 and len(served_s) == repeats[1]:
             return tuple(statistics.median(stage_s) for stage_s in zip(*served_s, strict=True))
         batch = [self.pipeline.example(NAME)] * batch_size
-        return (await measure(self.pipeline, self.threads, NAME, batch, repeats)).stage_latency_s
+        return await measure(self.pipeline, self.threads, NAME, batch, repeats)
 
     def close(self) -> None:
         self.pipeline.unload(NAME)

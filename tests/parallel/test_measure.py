@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 
 from services.core.errors import InvalidArgument
 from services.core.model import ModelSource
-from services.parallel.measure import measure, timed_run
+from services.parallel.measure import measure, measure_border, timed_run
 from services.parallel.pipeline import JaxPipeline
 from services.parallel.stage_threads import StageThreads
 
@@ -18,11 +18,14 @@ async def test_every_stage_and_the_border_between_stages_are_timed(
     pipeline = JaxPipeline(inter_op=inter_op, intra_op=1)
     pipeline.load("m", tiny_source)
 
-    measured = await measure(pipeline, StageThreads(pipeline), "m", [tiny_inputs], (1, 3))
+    threads = StageThreads(pipeline)
 
-    assert len(measured.stage_latency_s) == inter_op
-    assert all(0 < latency_s < 1 for latency_s in measured.stage_latency_s)
-    assert (measured.border_s > 0) == (inter_op > 1)
+    stage_latency_s = await measure(pipeline, threads, "m", [tiny_inputs], (1, 3))
+    border_s = await measure_border(pipeline, threads, "m", [tiny_inputs], 3)
+
+    assert len(stage_latency_s) == inter_op
+    assert all(0 < latency_s < 1 for latency_s in stage_latency_s)
+    assert (border_s > 0) == (inter_op > 1)
 
 
 async def test_a_timed_batch_answers_each_of_its_members(
