@@ -2,11 +2,13 @@
 
 `python -m benchmarks.cuts [--rounds 25] [--without-clock]`. Imbalance is stages · slowest − Σ stages. Two cuts made by
 hand are beaten: as many blocks in each stage, the embedding in the first and the head in the last; and as
-many layers in each stage, whatever they are. What runs, runs on forced host devices, a thread each.
+many layers in each stage, whatever they are. What runs, runs on one device of the host, stage after stage; latencies
+are taken as multiples of a matrix product timed just before and after, because a shared host changes its speed.
 """
 
 import argparse
 import json
+import math
 import os
 import statistics
 import time
@@ -16,6 +18,7 @@ from itertools import pairwise
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.problems import V100
@@ -39,8 +42,8 @@ from services.parallel.models.configs import shipped_config
 from services.parallel.sharding import stage_mesh
 from services.parallel.stage import Stage, compile_stage, load_stage
 
-_HOST_DEVICES = 8
-_PASSES = 3
+_PASSES = 9
+_YARDSTICK_SIZE = 512
 _PUBLISHED = ("bert-1.3b", "bert-2.6b", "bert-6.7b")
 # The proportions of BERT-1.3B: 25 words of the vocabulary and one position to each hidden unit, 24 blocks.
 _SMALL_BERT = {
@@ -129,32 +132,47 @@ def overhead_rows(costs: DeviceCosts) -> Iterator[tuple[object, ...]]:
 def stages_of(
     model: RefinedModel, boundaries: Sequence[int], devices: Sequence[jax.Device], costs: DeviceCosts
 ) -> list[Stage]:
-    """Loaded and compiled for single requests, a device each."""
+    """Loaded and compiled for single requests."""
     stages, takes = [], model.input_shapes(1)
-    for device, (start, stop) in zip(devices, pairwise(boundaries), strict=False):
-        loaded, gives = load_stage(model, range(start, stop), stage_mesh([device]), takes, costs)
+    for start, stop in pairwise(boundaries):
+        loaded, gives = load_stage(model, range(start, stop), stage_mesh(devices), takes, costs)
         stages.append(compile_stage(loaded, model, {1: takes}, costs)[0])
         takes = gives
     return stages
 
 
-def timed(stages: Sequence[Stage], activation: Any) -> list[float]:
-    seconds = []
+@jax.jit
+def yardstick(matrix: jax.Array) -> jax.Array:
+    return matrix @ matrix @ matrix @ matrix
+
+
+def yardstick_s() -> float:
+    began_s = time.perf_counter()
+    yardstick(jnp.ones((_YARDSTICK_SIZE, _YARDSTICK_SIZE))).block_until_ready()
+    return time.perf_counter() - began_s
+
+
+def timed(stages: Sequence[Stage], activation: Any) -> tuple[list[float], list[float]]:
+    """Seconds of every stage, and those of the yardstick around it."""
+    seconds, around_s = [], [yardstick_s()]
     for stage in stages:
         began_s = time.perf_counter()
         activation = stage.run(stage.place(activation))
         seconds.append(time.perf_counter() - began_s)
-    return seconds
+        around_s.append(yardstick_s())
+    return seconds, [(before + after) / 2 for before, after in pairwise(around_s)]
 
 
 def measured_stages_s(pipelines: Mapping[str, Sequence[Stage]], activation: Any, rounds: int) -> dict[str, list[float]]:
-    """Latency of every stage, the quickest of its runs; the pipelines take turns, so that what disturbs one
-    disturbs all."""
-    runs: dict[str, list[list[float]]] = {name: [] for name in pipelines}
+    """Latency of every stage, the median of its multiples of the yardstick; the pipelines take turns."""
+    multiples: dict[str, list[list[float]]] = {name: [] for name in pipelines}
+    unit_s = math.inf
     for _ in range(rounds):
         for name, stages in pipelines.items():
-            runs[name].append(timed(stages, activation))
-    return {name: np.min(seconds, axis=0).tolist() for name, seconds in runs.items()}
+            seconds, around_s = timed(stages, activation)
+            multiples[name].append([stage_s / unit for stage_s, unit in zip(seconds, around_s, strict=True)])
+            unit_s = min(unit_s, *around_s)
+    return {name: (np.median(runs, axis=0) * unit_s).tolist() for name, runs in multiples.items()}
 
 
 def quickest(passes: Sequence[LayerCosts]) -> LayerCosts:
@@ -203,7 +221,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=25)
     parser.add_argument("--without-clock", action="store_true")
     given = parser.parse_args()
-    os.environ.update(device_environment(_HOST_DEVICES, "cpu"))
+    os.environ.update(device_environment(1, "cpu"))
     jax.config.update("jax_platforms", "cpu")
     v100 = known_devices()["v100"]
     header = (

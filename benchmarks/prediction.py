@@ -1,27 +1,25 @@
 """How well the profile predicts an unloaded request, on real devices through the whole system, beside its measurement.
 
-`python -m benchmarks.prediction [ROUNDS]`: four shipped models under four configs, each profiled by the profiler
-service and at once served alone; predicted = the profiled stages and the profiled request overhead. Of several rounds
-the one with the median ratio is told, for machines whose speed changes while one looks.
+`python -m benchmarks.prediction [ROUNDS]`: four shipped models under four configs, each served alone and profiled by
+the profiler service again meanwhile, so that both meet a host whose speed changes by the second; predicted = the
+profiled stages and the profiled request overhead. Of several rounds the one with the median ratio is told.
 """
 
 import asyncio
+import random
 import statistics
 import sys
-import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections import deque
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from alpaserve.v1 import model_pb2, placement_pb2, profiler_pb2
-from alpaserve_cli.embedded_redis import EmbeddedRedis
-from alpaserve_cli.processes import ServiceProcess, start
+from alpaserve_cli.processes import ServiceProcess
 from alpaserve_client import AsyncClient, PlannerClient, ProfilerClient
 
 from benchmarks.report import table, title
+from benchmarks.system import SERVING, running
 from services.core.model import ModelSource
 from services.core.profile import ParallelConfig, Profiles
 from services.infra.wire import config_message, source_message, to_profiles
@@ -30,11 +28,10 @@ from services.parallel.architectures import open_model
 MODELS = ("bert-small", "gpt-small", "moe-small", "wide-resnet-small")
 CONFIGS = tuple(ParallelConfig(*shape) for shape in ((1, 1), (2, 1), (1, 2), (2, 2)))
 NUM_DEVICES = 4
-NUM_WARMUPS = 5
-NUM_REQUESTS = 40
-NUM_REPEATS = 40
+NUM_REPEATS = 100
 PAUSE_S = 0.05
 TOLERANCE = 0.1
+Services = dict[str, ServiceProcess]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,64 +52,58 @@ class Served:
         return self.predicted_s / self.measured_s
 
 
-@contextmanager
-def services(directory: Path) -> Iterator[dict[str, ServiceProcess]]:
-    """The whole system, each service a process."""
-    with ExitStack() as stack:
-        redis = stack.enter_context(EmbeddedRedis(directory / "redis"))
-        env = {
-            "ALPASERVE_REDIS_URL": redis.url,
-            "ALPASERVE_NUM_DEVICES": str(NUM_DEVICES),
-            "ALPASERVE_CACHE_DIR": str(directory / "compiled"),
-            "ALPASERVE_NUM_REPEATS": str(NUM_REPEATS),
-        }
-        running = {}
-        for name in ("profiler", "worker", "planner", "router"):
-            running[name] = process = start(name, env, directory / f"{name}.log")
-            stack.callback(process.stop)
-        yield running
-
-
 def source_of(name: str) -> ModelSource:
     return ModelSource(config=name, seed=7)
 
 
-def register(running: dict[str, ServiceProcess], name: str) -> None:
-    with PlannerClient(running["planner"].address) as planner:
+def register(services: Services, name: str) -> None:
+    with PlannerClient(services["planner"].address) as planner:
         planner.register_model(model_pb2.Model(name=name, source=source_message(source_of(name))))
 
 
-def profiled(running: dict[str, ServiceProcess], name: str, config: ParallelConfig) -> Profiles:
-    """Profile one config now: the machine at another time may be another one."""
-    with ProfilerClient(running["profiler"].address) as profiler:
-        for _ in profiler.profile(profiler_pb2.ProfileRequest(model=name, configs=[config_message(config)])):
+def profiled(services: Services, name: str, config: ParallelConfig, num_repeats: int) -> Profiles:
+    """Profile one config now; what is known of it is measured again."""
+    order = profiler_pb2.ProfileRequest(model=name, configs=[config_message(config)], num_repeats=num_repeats)
+    with ProfilerClient(services["profiler"].address) as profiler:
+        for _ in profiler.profile(order):
             pass
         return to_profiles(profiler.get_profile(name))
 
 
-def place(running: dict[str, ServiceProcess], name: str, config: ParallelConfig) -> None:
+def place(services: Services, name: str, config: ParallelConfig) -> None:
     group = placement_pb2.Group(config=config_message(config), devices=range(config.num_devices), models=[name])
-    with PlannerClient(running["planner"].address) as planner:
+    with PlannerClient(services["planner"].address) as planner:
         planner.apply(placement_pb2.Placement(groups=[group]), timeout_s=300)
 
 
-async def asked(router: str, name: str) -> list[tuple[float, float, float]]:
-    """Seconds that a client waited, those in the stages and those predicted, of every request after the warm-ups."""
+async def asked(router: str, name: str, until: "asyncio.Future[Profiles]") -> list[tuple[float, float, float]]:
+    """Seconds that a client waited, those in the stages and those predicted, of the last requests before `until`."""
     inputs = open_model(source_of(name)).example()
-    found = []
+    found: deque[tuple[float, float, float]] = deque(maxlen=NUM_REPEATS)
     async with AsyncClient(router) as client:
-        for _ in range(NUM_WARMUPS + NUM_REQUESTS):
-            await asyncio.sleep(PAUSE_S)
+        while not until.done():
+            await asyncio.sleep(random.uniform(0, 2 * PAUSE_S))
             began_s = time.perf_counter()
             result = await client.infer(name, inputs)
             waited_s = time.perf_counter() - began_s
             found.append((waited_s, result.execution_time_s, result.predicted_finish_s))
-    return found[NUM_WARMUPS:]
+    return list(found)
 
 
-def served(running: dict[str, ServiceProcess], profiles: Profiles, name: str, config: ParallelConfig) -> Served:
-    place(running, name, config)
-    waited_s, stages_s, admission_s = zip(*asyncio.run(asked(running["router"].address, name)), strict=True)
+async def side_by_side(
+    services: Services, name: str, config: ParallelConfig
+) -> tuple[Profiles, list[tuple[float, float, float]]]:
+    """The profile, and what was served while it was measured: both meet the same machine."""
+    profiling = asyncio.ensure_future(asyncio.to_thread(profiled, services, name, config, NUM_REPEATS))
+    requests = await asked(services["router"].address, name, profiling)
+    return await profiling, requests
+
+
+def served(services: Services, name: str, config: ParallelConfig) -> Served:
+    profiled(services, name, config, num_repeats=1)
+    place(services, name, config)
+    profiles, requests = asyncio.run(side_by_side(services, name, config))
+    waited_s, stages_s, admission_s = zip(*requests, strict=True)
     profiled_s = profiles[name].at(config).latency_s
     return Served(
         model=name,
@@ -131,11 +122,13 @@ def row(found: Served) -> tuple[Any, ...]:
     return (found.model, str(found.config), *(f"{1e3 * value:.2f}" for value in seconds), *map("{:.3f}".format, ratios))
 
 
-def one_round(running: dict[str, ServiceProcess]) -> list[Served]:
+def one_round(services: Services) -> list[Served]:
     found = []
     for name in MODELS:
-        register(running, name)
-        found += [served(running, profiled(running, name, config), name, config) for config in CONFIGS]
+        register(services, name)
+        for config in CONFIGS:
+            found.append(served(services, name, config))
+            print(*row(found[-1]), file=sys.stderr, flush=True)
     return found
 
 
@@ -153,8 +146,8 @@ def main() -> None:
         "stages, profiled / measured",
     )
     title("Latency of an unloaded request, predicted by its profile and measured; executor: jax")
-    with tempfile.TemporaryDirectory() as directory, services(Path(directory)) as running:
-        rounds = [one_round(running) for _ in range(num_rounds)]
+    with running({"num_devices": NUM_DEVICES}, ("profiler", *SERVING)) as services:
+        rounds = [one_round(services) for _ in range(num_rounds)]
     found = [sorted(again, key=lambda one: one.ratio)[num_rounds // 2] for again in zip(*rounds, strict=True)]
     table(header, map(row, found))
     worst = max(found, key=lambda one: abs(one.ratio - 1))

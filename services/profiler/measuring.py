@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import structlog
@@ -17,23 +17,15 @@ from services.infra.store.measurements import MeasurementStore
 from services.infra.store.registry import ProfileStore
 from services.parallel.environment import device_environment
 from services.parallel.known_devices import known_device
-from services.profiler.bench import Bench
+from services.profiler.benches import Benches
+from services.profiler.cost_model import CostModel
 from services.profiler.order import Conditions, Order, fingerprint
-from services.profiler.path import Relay
 from services.profiler.session import Ground, Pruned, Session
 from services.profiler.settings import ProfilerSettings
 
 log = structlog.get_logger()
 
 Event = StageProfile | Pruned | ModelProfile
-
-
-@dataclass(frozen=True, slots=True)
-class Actors:
-    """What runs on the cluster for one order; actors end when nobody holds them."""
-
-    bench: Any
-    relay: Any
 
 
 class Measuring:
@@ -56,11 +48,14 @@ class Measuring:
         if order.device_kind:
             kept(stored, order.device_kind, order.is_afresh)
         async with self._turn, joined_cluster(settings.ray_address, settings.ray_object_store_bytes):
-            actors = await asyncio.to_thread(self._start_actors, order)
-            device = await self._device(actors.bench, order)
+            # Estimates for other devices need none of ours. Actors end when nobody holds them.
+            platform = "cpu" if order.device_kind else settings.platform
+            environment = device_environment(settings.num_devices, platform)
+            cost_model = await asyncio.to_thread(start_actor, CostModel, environment)
+            device = await self._device(cost_model, order)
             known = kept(stored, device.kind, order.is_afresh)
-            ground = await self._ground(actors, order, device, known.device.costs)
-            session = Session(actors.bench, order, ground, self._measurements)
+            ground = await self._ground(cost_model, order, device, known.device.costs)
+            session = Session(cost_model, Benches(settings, platform), order, ground, self._measurements)
             async for event in session.events():
                 yield event
             yield await self._store(name, known, session, replace(device, costs=ground.costs))
@@ -76,46 +71,37 @@ class Measuring:
             memory_bytes=known.memory_bytes or settings.memory_bytes,
         )
 
-    def _start_actors(self, order: Order) -> Actors:
-        """Estimates for other devices need none of ours."""
-        settings = self._settings
-        platform = "cpu" if order.device_kind else settings.platform
-        bench = start_actor(Bench, device_environment(settings.num_devices, platform), settings.cache_dir)
-        return Actors(bench, start_actor(Relay, {}, settings.redis_url, settings.max_message_bytes))
-
-    async def _device(self, bench: Any, order: Order) -> Device:
+    async def _device(self, cost_model: Any, order: Order) -> Device:
         """The kind that is ordered, else the one here; without costs until these are measured."""
         settings = self._settings
         if order.device_kind:
             cluster = self._cluster(order)
             known = known_device(order.device_kind)
             return replace(known, memory_bytes=cluster.memory_bytes, devices_per_node=cluster.devices_per_node)
-        kind = await answer(bench.device_kind.remote())
+        kind = await answer(cost_model.device_kind.remote())
         return Device(kind, settings.memory_bytes, settings.devices_per_node or settings.num_devices)
 
-    async def _ground(self, actors: Actors, order: Order, device: Device, known: DeviceCosts | None) -> Ground:
+    async def _ground(self, cost_model: Any, order: Order, device: Device, known: DeviceCosts | None) -> Ground:
         settings = self._settings
         repeats = settings.num_warmups, order.num_repeats or settings.num_repeats
-        versions = await answer(actors.bench.versions.remote())
+        versions = await answer(cost_model.versions.remote())
         name = fingerprint(order.source, Conditions(device.kind, settings.num_devices, versions, *repeats))
         if order.is_afresh:
             await self._measurements.forget(name)
-        leader = await answer(actors.bench.serve.remote(settings.redis_url, settings.max_message_bytes))
         return Ground(
             cluster=self._cluster(order),
-            costs=device.costs or await self._costs(actors.bench, order, name, known),
+            costs=device.costs or await self._costs(cost_model, order, name, known),
             num_measurable=0 if order.device_kind else settings.num_devices,
             repeats=repeats,
             fingerprint=name,
-            relay=await answer(actors.relay.serve.remote(leader)),
         )
 
-    async def _costs(self, bench: Any, order: Order, name: str, known: DeviceCosts | None) -> DeviceCosts:
+    async def _costs(self, cost_model: Any, order: Order, name: str, known: DeviceCosts | None) -> DeviceCosts:
         """Those that the order began with, those of the profile that it adds to, or new ones. All entries of a profile
         are sharded by the same."""
         found = await self._measurements.costs(name) or known
         if found is None:
-            found = await answer(bench.calibrate.remote(order.source.dtype))
+            found = await answer(cost_model.calibrate.remote(order.source.dtype))
             log.info("devices_calibrated", flops_per_s=found.flops_per_s, bytes_per_s=found.bytes_per_s)
         await self._measurements.put_costs(name, found)
         return found

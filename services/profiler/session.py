@@ -1,4 +1,4 @@
-"""One order on the bench: what is pruned, what is measured, what is estimated, and the profile that all this makes."""
+"""One order: what is pruned, what is measured, what is estimated, and the profile that all this makes."""
 
 import statistics
 from collections.abc import AsyncIterator, Sequence
@@ -15,6 +15,7 @@ from services.core.spec import Cluster
 from services.infra.ray_cluster import answer
 from services.infra.store.measurements import MeasurementStore
 from services.profiler.bench import Trial
+from services.profiler.benches import Benches, Place
 from services.profiler.correction import Comparison, corrected
 from services.profiler.order import Order
 from services.profiler.path import overhead_s
@@ -36,21 +37,23 @@ class Pruned:
 @dataclass(frozen=True, slots=True)
 class Ground:
     """What an order is profiled on. `num_measurable` devices are at hand, 0 where everything is estimated;
-    measurements are kept under `fingerprint`; `relay` leads to the bench as a router does to a leader."""
+    measurements are kept under `fingerprint`."""
 
     cluster: Cluster
     costs: DeviceCosts
     num_measurable: int
     repeats: tuple[int, int]
     fingerprint: str
-    relay: str
 
 
 class Session:
     """Goes through the configs of one order; `stages` and `overheads_s` are the outcome."""
 
-    def __init__(self, bench: Any, order: Order, ground: Ground, measurements: MeasurementStore) -> None:
-        self._bench = bench
+    def __init__(
+        self, cost_model: Any, benches: Benches, order: Order, ground: Ground, measurements: MeasurementStore
+    ) -> None:
+        self._cost_model = cost_model
+        self._benches = benches
         self._order = order
         self._ground = ground
         self._measurements = measurements
@@ -60,7 +63,9 @@ class Session:
 
     async def events(self) -> AsyncIterator[StageProfile | Pruned]:
         """Every entry as it is had, measured ones first. Raises: DoesNotFit if everything is pruned."""
-        await answer(self._bench.open.remote(self._order.source, self._ground.costs, self._ground.cluster.memory_bytes))
+        await answer(
+            self._cost_model.open.remote(self._order.source, self._ground.costs, self._ground.cluster.memory_bytes)
+        )
         async for pruned in self._prune():
             yield pruned
         for config in self._fitting(is_measurable=True):
@@ -78,20 +83,19 @@ class Session:
         known = await self._measurements.overheads_s(self._ground.fingerprint)
         if known and self._comparisons:
             return statistics.median(known)
-        await answer(self._bench.unload.remote())
-        return await self._timed_overhead_s()
+        return await self._timed_overhead_s(await self._benches.open(1))
 
     async def reference_latency_s(self) -> float:
         """What one device would take for one request, by the cost model, whether it holds the model or not."""
-        uncut = await answer(self._bench.cut.remote(ALONE))
-        return corrected(await answer(self._bench.estimate.remote(ALONE, 1, uncut)), self._comparisons).latency_s
+        uncut = await answer(self._cost_model.cut.remote(ALONE))
+        return corrected(await answer(self._cost_model.estimate.remote(ALONE, 1, uncut)), self._comparisons).latency_s
 
     async def _prune(self) -> AsyncIterator[Pruned]:
         """Estimate what fits. What is too much for a batch is too much for a larger one."""
         for config in self._order.configs_on(self._ground.cluster):
             for batch_size in sorted(set(self._order.batch_sizes)):
                 try:
-                    estimate = await answer(self._bench.estimate.remote(config, batch_size))
+                    estimate = await answer(self._cost_model.estimate.remote(config, batch_size))
                 except (DoesNotFit, InvalidArgument) as refusal:
                     yield self._pruned(config, batch_size, refusal)
                     break
@@ -110,31 +114,40 @@ class Session:
                 yield self.stages[-1]
         cuts = [stage.boundaries for (known, _), stage in taken.items() if known == config]
         if missing:
-            await self._load(config, missing, cuts)
-        for batch_size in missing:
+            place = await self._benches.open(config.num_devices)
+            await self._load(place, config, missing, cuts)
+            async for event in self._measured(place.bench, config, missing):
+                yield event
+
+    async def _measured(
+        self, bench: Any, config: ParallelConfig, batch_sizes: Sequence[int]
+    ) -> AsyncIterator[StageProfile | Pruned]:
+        for batch_size in batch_sizes:
             try:
-                stage = await self._measured(batch_size)
+                stage = await self._measured_once(bench, batch_size)
             except DoesNotFit as refusal:
                 yield self._pruned(config, batch_size, refusal)
             else:
                 self.stages.append(stage)
                 yield stage
 
-    async def _load(self, config: ParallelConfig, batch_sizes: Sequence[int], cuts: Sequence[tuple[int, ...]]) -> None:
+    async def _load(
+        self, place: Place, config: ParallelConfig, batch_sizes: Sequence[int], cuts: Sequence[tuple[int, ...]]
+    ) -> None:
         """Load the config, cut as what is known of it was, and sharded for single requests, as it is served."""
         ground = self._ground
-        boundaries = cuts[0] if cuts else await answer(self._bench.cut.remote(config))
+        boundaries = cuts[0] if cuts else await answer(self._cost_model.cut.remote(config))
         memory_bytes = ground.cluster.memory_bytes
         sizes = tuple(sorted({1, *batch_sizes}))
         trial = Trial(self._order.source, config, tuple(boundaries), sizes, ground.costs, memory_bytes)
-        await answer(self._bench.load.remote(trial))
+        await answer(place.bench.load.remote(trial))
         log.info("config_loaded", model=self._order.model.name, config=str(config), boundaries=boundaries)
-        await self._measurements.put_overhead(ground.fingerprint, config, await self._timed_overhead_s())
+        await self._measurements.put_overhead(ground.fingerprint, config, await self._timed_overhead_s(place))
 
-    async def _measured(self, batch_size: int) -> StageProfile:
+    async def _measured_once(self, bench: Any, batch_size: int) -> StageProfile:
         """One more measurement, kept at once."""
-        stage: StageProfile = await answer(self._bench.measure.remote(batch_size, *self._ground.repeats))
-        flops = await answer(self._bench.flops.remote(batch_size))
+        stage: StageProfile = await answer(bench.measure.remote(batch_size, *self._ground.repeats))
+        flops = await answer(self._cost_model.flops.remote(batch_size))
         peak = self._ground.costs.flops_per_s
         share = flops / (stage.latency_s * stage.config.intra_op * peak)
         stage = replace(stage, note=f"{stage.note}; {share:.1%} of {peak:.3g} FLOP/s a device at work")
@@ -145,11 +158,11 @@ class Session:
 
     async def _note(self, stage: StageProfile) -> None:
         """Hold a measurement against the estimate of the same cut."""
-        estimate = await answer(self._bench.estimate.remote(stage.config, stage.batch_size, stage.boundaries))
+        estimate = await answer(self._cost_model.estimate.remote(stage.config, stage.batch_size, stage.boundaries))
         self._comparisons.append(Comparison(stage, estimate))
 
-    async def _timed_overhead_s(self) -> float:
-        return await overhead_s(self._ground.relay, await answer(self._bench.example.remote()), *self._ground.repeats)
+    async def _timed_overhead_s(self, place: Place) -> float:
+        return await overhead_s(place.relay, await answer(self._cost_model.example.remote()), *self._ground.repeats)
 
     def _estimated(self, config: ParallelConfig, batch_size: int) -> StageProfile:
         estimate = self._estimates[config, batch_size]
