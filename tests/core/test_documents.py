@@ -14,7 +14,7 @@ from services.core.profile import ParallelConfig
 from services.core.profile_documents import parse_profiles, profiles_document
 from tests.core.cases import Case, cases
 
-V100 = Path(__file__).parents[2] / "services/profiler/data/v100.json"
+SHIPPED = sorted((Path(__file__).parents[2] / "services/profiler/data").glob("*.json"))
 SPEC: dict[str, Any] = {
     "schema": "alpaserve.spec/v1",
     "cluster": {"num_devices": 2, "devices_per_node": 2, "memory_bytes": 100},
@@ -60,8 +60,9 @@ def test_documents_round_trip(case: Case) -> None:
     assert parse_placement(json.loads(json.dumps(placement_document(placement)))) == placement
 
 
-def test_the_profiles_we_ship_round_trip() -> None:
-    document = json.loads(V100.read_text())
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_the_profiles_we_ship_round_trip(path: Path) -> None:
+    document = json.loads(path.read_text())
 
     assert profiles_document(parse_profiles(document)) == document
 
