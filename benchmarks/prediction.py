@@ -1,27 +1,33 @@
 """How well the profile predicts an unloaded request, on real devices through the whole system, beside its measurement.
 
-`python -m benchmarks.prediction [ROUNDS]`: four shipped models under four configs, each served alone and profiled by
-the profiler service again meanwhile, so that both meet a host whose speed changes by the second; predicted = the
-profiled stages and the profiled request overhead. Of several rounds the one with the median ratio is told.
+`python -m benchmarks.prediction [--rounds N] [--write FILE]`: four shipped models under four configs, each served alone
+and profiled by the profiler service again meanwhile, so that both meet a host whose speed changes by the second;
+predicted = the profiled stages and the profiled request overhead. Of several rounds the one with the median ratio is
+told. The last round's profiles are written to FILE.
 """
 
+import argparse
 import asyncio
+import json
 import random
 import statistics
 import sys
 import time
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from alpaserve.v1 import model_pb2, placement_pb2, profiler_pb2
 from alpaserve_cli.processes import ServiceProcess
 from alpaserve_client import AsyncClient, PlannerClient, ProfilerClient
 
-from benchmarks.report import table, title
+from benchmarks.report import machine, table, title
 from benchmarks.system import SERVING, running
 from services.core.model import ModelSource
 from services.core.profile import ParallelConfig, Profiles
+from services.core.profile_documents import profiles_document
+from services.core.profile_sets import combined
 from services.infra.wire import config_message, source_message, to_profiles
 from services.parallel.architectures import open_model
 
@@ -132,8 +138,18 @@ def one_round(services: Services) -> list[Served]:
     return found
 
 
+def write_profiles(services: Services, path: Path) -> None:
+    with ProfilerClient(services["profiler"].address) as profiler:
+        profiles = combined([to_profiles(profiler.get_profile(name)) for name in MODELS])
+    path.write_text(json.dumps(profiles_document(replace(profiles, note=machine())), indent=1) + "\n")
+
+
 def main() -> None:
-    num_rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 1
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--write", type=Path)
+    given = parser.parse_args()
+    num_rounds = given.rounds
     header = (
         "model",
         "config",
@@ -148,6 +164,8 @@ def main() -> None:
     title("Latency of an unloaded request, predicted by its profile and measured; executor: jax")
     with running({"num_devices": NUM_DEVICES}, ("profiler", *SERVING)) as services:
         rounds = [one_round(services) for _ in range(num_rounds)]
+        if given.write:
+            write_profiles(services, given.write)
     found = [sorted(again, key=lambda one: one.ratio)[num_rounds // 2] for again in zip(*rounds, strict=True)]
     table(header, map(row, found))
     worst = max(found, key=lambda one: abs(one.ratio - 1))
