@@ -24,6 +24,11 @@ class DeployedGroup:
     address: str
     replicas: Mapping[str, tuple[float, ...]]
 
+    @classmethod
+    def of(cls, name: str, group: Group) -> "DeployedGroup":
+        """As if it ran, on no worker."""
+        return cls(name, group.config, group.devices, "", "", dict.fromkeys(group.models, ()))
+
     @property
     def shape(self) -> tuple[ParallelConfig, tuple[int, ...]]:
         """What makes two groups of different placements the same one."""
@@ -45,8 +50,9 @@ class DeployedModel:
 @dataclass(frozen=True, slots=True)
 class Deployment:
     """The running placement; version 0 is the empty one before any plan. One that is not settled belongs
-    to a transition under way: groups that come and groups that go may share devices. A group serves up
-    to `max_batch_size` requests of a model at once."""
+    to a transition under way: groups that come and groups that go may share devices, and models that no group
+    holds should be back `returning_s` seconds after this version came. A group serves up to `max_batch_size` requests
+    of a model at once."""
 
     version: int = 0
     groups: tuple[DeployedGroup, ...] = ()
@@ -57,6 +63,12 @@ class Deployment:
     created_at_s: float = 0.0
     is_settled: bool = True
     max_batch_size: int = 1
+    returning_s: Mapping[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, placement: Placement) -> "Deployment":
+        """As if it ran, on no worker, its groups named by their numbers."""
+        return cls(groups=tuple(DeployedGroup.of(str(index), group) for index, group in enumerate(placement.groups)))
 
     @property
     def dispatch_rule(self) -> int:

@@ -54,9 +54,14 @@ def window_documents(draw: st.DrawFn, case: Case) -> list[dict[str, Any]]:
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.data(), cases(), SPEEDS)
-def test_every_fate_is_what_an_independent_simulator_says(data: st.DataObject, case: Case, speed: float | None) -> None:
+@given(st.data(), cases(), SPEEDS, st.booleans())
+def test_every_fate_is_what_an_independent_simulator_says(
+    data: st.DataObject, case: Case, speed: float | None, is_tight: bool
+) -> None:
     windows = data.draw(window_documents(case))
+    if is_tight:
+        fullest = max((len(group["models"]) for window in windows for group in window["groups"]), default=1)
+        case.spec["cluster"]["memory_bytes"] = 10 * max(fullest, 1)
     timeline = timeline_of(windows, case.rule)
 
     outcome = simulate_timeline(case.problem(), timeline, speed, kernel.serve)
@@ -114,12 +119,12 @@ def single(device: int, *models: str) -> dict[str, Any]:
         (None, [single(0, "m0")], [10.5, 11.5, 12.5]),
         (1.0, [single(0, "m0")], [10.5, 11.5, 12.5]),
         (None, [single(1, "m0")], [10.5, 11.0, 12.0]),
-        (0.5, [single(1, "m0")], [10.5, None, 13.0]),
+        (0.5, [single(1, "m0")], [10.5, 11.5, 13.0]),
         (0.5, [single(0, "m0"), single(1, "m0")], [10.5, 11.5, 13.0]),
         (None, [single(0)], [10.5, None, None]),
     ],
 )
-def test_what_is_new_waits_for_its_weights_and_what_stays_goes_on(
+def test_what_is_new_waits_for_its_weights_and_what_goes_serves_till_then(
     speed: float | None, second: list[dict[str, Any]], finishes: list[float | None]
 ) -> None:
     case, timeline = two_devices([9.5, 10.0, 12.0 if speed == 0.5 else 10.0], second)
@@ -127,6 +132,22 @@ def test_what_is_new_waits_for_its_weights_and_what_stays_goes_on(
     outcome = simulate_timeline(case.problem(), timeline, speed, kernel.serve)
 
     assert [finish_s for _, finish_s in fates(outcome)] == finishes
+
+
+def test_a_request_waits_for_a_model_that_is_down_if_it_is_back_in_time() -> None:
+    """It changes places with another, without room for both: it is down for the 2 s that both loads take."""
+    case = one_device(slo_s=2.5, arrivals=[])
+    case.spec["cluster"] |= {"num_devices": 2, "devices_per_node": 2, "memory_bytes": 10}
+    case.spec["models"].append(case.spec["models"][0] | {"name": "m1"})
+    for entry in case.profiles["models"][0]["profiles"]:
+        entry["stage_weight_bytes"] = [10]
+    case.rows[:] = [(10.0, "m0", None), (11.5, "m0", None), (11.75, "m0", None)]
+    windows = [{"begin_s": 0.0, "groups": [single(0, "m0"), single(1, "m1")]}]
+    windows.append({"begin_s": 10.0, "groups": [single(0, "m1"), single(1, "m0")]})
+
+    outcome = simulate_timeline(case.problem(), timeline_of(windows, case.rule), 10.0, kernel.serve)
+
+    assert [finish_s for _, finish_s in fates(outcome)] == [None, 13.0, 14.0]
 
 
 def test_a_group_that_is_formed_waits_for_the_work_of_its_devices() -> None:
