@@ -1,0 +1,1 @@
+"""When to re-place: controllers that watch the traffic, and decide by simulation. Pure."""
