@@ -1,6 +1,8 @@
 """A gRPC server with health, reflection and a drain: what every service runs in."""
 
 import asyncio
+import gc
+import resource
 import signal
 from collections.abc import Callable, Sequence
 from types import ModuleType
@@ -18,13 +20,15 @@ from services.infra.settings import ServiceSettings
 log = structlog.get_logger()
 
 STREAM_GRACE_S = 0.2
+# Files of a process that are no connections to its server.
+OTHER_FILES = 1_000
 KEEPALIVE = (
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 500),
     ("grpc.http2.max_ping_strikes", 0),
     ("grpc.keepalive_permit_without_calls", 1),
 )
-# A port that is taken is refused: gRPC would share it, and half of the calls would go astray.
-ALONE = (("grpc.so_reuseport", 0),)
+# A caller that does not answer for so long is gone, and its calls end.
+PING_MS, PING_TIMEOUT_MS = 30_000, 20_000
 
 
 # For channels inside the system: whoever comes back is found again within a second.
@@ -42,12 +46,41 @@ def message_limits(max_message_bytes: int) -> list[tuple[str, int]]:
     ]
 
 
-class Server:
-    """One process's gRPC server. Bind first, add servicers, then `serve` until it is told to stop."""
+def bounds(settings: ServiceSettings) -> list[tuple[str, int]]:
+    """What callers may take of a server, whoever they are."""
+    return [
+        *message_limits(settings.max_message_bytes),
+        ("grpc.max_connection_idle_ms", round(1000 * settings.max_idle_s)),
+        ("grpc.max_concurrent_streams", settings.max_streams),
+        ("grpc.max_allowed_incoming_connections", settings.max_connections),
+        ("grpc.keepalive_time_ms", PING_MS),
+        ("grpc.keepalive_timeout_ms", PING_TIMEOUT_MS),
+        ("grpc.http2.ping_timeout_ms", PING_TIMEOUT_MS),
+    ]
 
-    def __init__(self, settings: ServiceSettings) -> None:
+
+def allow_connections(num_connections: int) -> None:
+    """Let this process open as many files, if its hard limit does; else as many as that allows."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = num_connections + OTHER_FILES
+    limit = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < limit:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+    if limit < wanted:
+        log.warning("few_connections_possible", num_files=limit, max_connections=num_connections)
+
+
+class Server:
+    """One process's gRPC server. Bind first, add servicers, then `serve` until it is told to stop.
+
+    A port that is taken is refused, unless all who listen on it share it: the kernel deals them the connections.
+    """
+
+    def __init__(self, settings: ServiceSettings, *, shares_port: bool = False) -> None:
         self._settings = settings
-        self._grpc = grpc.aio.server(options=[*message_limits(settings.max_message_bytes), *KEEPALIVE, *ALONE])
+        allow_connections(settings.max_connections)
+        options = [*KEEPALIVE, *bounds(settings), ("grpc.so_reuseport", int(shares_port))]
+        self._grpc = grpc.aio.server(options=options)
         self._gate = Gate()
         self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]  # the stubs lack it
         self._names: list[str] = [health.SERVICE_NAME, reflection.SERVICE_NAME]
@@ -64,6 +97,9 @@ class Server:
         """Take calls and report as healthy."""
         reflection.enable_server_reflection(self._names, self._grpc)
         await self._grpc.start()
+        # What is there now stays: no collection need walk over it again.
+        gc.collect()
+        gc.freeze()
         if self._settings.metrics_port:
             start_http_server(self._settings.metrics_port, addr=self._settings.host)
         for name in ("", *self._names):

@@ -20,6 +20,9 @@ class ServiceSettings(BaseSettings):
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="debug, info, warning or error.")
     drain_s: float = Field(30.0, ge=0, description="Seconds that admitted work has to finish after SIGTERM.")
     max_message_bytes: int = Field(64 * 2**20, ge=1024, description="Largest gRPC message taken or sent.")
+    max_connections: int = Field(12_000, ge=1, description="Connections held at most; further ones are closed.")
+    max_streams: int = Field(1_000, ge=1, description="Calls of one connection at once; further ones wait there.")
+    max_idle_s: float = Field(1_800.0, gt=0, description="Seconds until a connection without calls is closed.")
 
     @property
     def reachable_host(self) -> str:

@@ -1,23 +1,25 @@
 """alpaserve-router: the door for clients."""
 
 import uuid
+from contextlib import suppress
 
 import structlog
 import uvloop
-from alpaserve.v1 import router_pb2, router_pb2_grpc
+from alpaserve.v1 import router_pb2
 
 from services.infra.background import background, repeating
 from services.infra.logs import configure_logs
 from services.infra.server import Server, stop_signal
 from services.infra.settings import load_settings
 from services.infra.store.arrivals import ArrivalStore
-from services.infra.store.connection import OUTAGES, connect
+from services.infra.store.connection import OUTAGES, connect, reached
 from services.infra.store.members import HEARTBEAT_S, MemberStore
 from services.infra.store.placements import PlacementStore
 from services.infra.store.queues import QueueStore
 from services.infra.store.registry import ModelStore
 from services.router.dispatcher import Dispatcher
-from services.router.servicer import RouterServicer
+from services.router.holdings import Holdings
+from services.router.servicer import RouterServicer, add_router
 from services.router.settings import RouterSettings
 
 log = structlog.get_logger()
@@ -58,11 +60,13 @@ async def serve(settings: RouterSettings) -> None:
     redis = connect(settings.redis_url)
     placements, members = PlacementStore(redis), MemberStore(redis)
     dispatcher = Dispatcher(name, settings.max_message_bytes, ModelStore(redis).is_registered)
-    server = Server(settings)
-    servicer = RouterServicer(dispatcher, settings.max_in_flight)
-    server.add(servicer, router_pb2_grpc.add_RouterServicer_to_server, router_pb2, "Router")
+    server = Server(settings, shares_port=settings.shares_port)
+    holdings = Holdings(settings.max_in_flight, settings.max_in_flight_bytes)
+    server.add(RouterServicer(dispatcher, holdings, settings.receive_timeout_s), add_router, router_pb2, "Router")
+    await reached(redis)
     await dispatcher.follow(await placements.current())
-    await members.announce_router(name, dispatcher.view.deployment.version)
+    with suppress(*OUTAGES):
+        await members.announce_router(name, dispatcher.view.deployment.version)
     await server.start()
     async with background(
         follow_placements(dispatcher, placements, members, name),

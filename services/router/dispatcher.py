@@ -3,16 +3,16 @@
 import asyncio
 import math
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
+from collections.abc import Set as AbstractSet
 from contextlib import suppress
-from dataclasses import dataclass
 from time import monotonic
 from typing import Any
 
 import structlog
-from alpaserve.v1 import leader_pb2, tensor_pb2
+from alpaserve.v1 import leader_pb2
 
-from services.core.deployment import Deployment
+from services.core.deployment import DeployedGroup, Deployment
 from services.core.errors import (
     AlpaServeError,
     DeadlinePassed,
@@ -22,36 +22,17 @@ from services.core.errors import (
     OutcomeUnknown,
     SloUnattainable,
 )
-from services.router.link import GroupLink
+from services.infra.expiry import Expiry
+from services.router.call import Call, Reply
+from services.router.link import GroupLink, Unsent
+from services.router.margin import Margin
 from services.router.view import GroupView, PlacementView, Report
 
 log = structlog.get_logger()
 
 UNREACHED_WAIT_S = 1.0
-PLACEMENT_WAIT_S = 0.02
+RETURN_GRACE_S = 30.0
 REGISTRY_WAIT_S = 0.5
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """One request as the router took it; instants are in monotonic seconds, `slo_s` None means the model's."""
-
-    request_id: str
-    model: str
-    inputs: Mapping[str, tensor_pb2.Tensor]
-    slo_s: float | None
-    arrival_s: float
-    expires_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """What the leader served, under which placement, and the finish predicted from the arrival."""
-
-    served: leader_pb2.Served
-    placement_version: int
-    group: str
-    predicted_finish_s: float
 
 
 class Dispatcher:
@@ -63,6 +44,9 @@ class Dispatcher:
         self._is_registered = is_registered
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._links: dict[str, GroupLink] = {}
+        self._unreachable: set[str] | None = None
+        self._margins: dict[str, Margin] = {}
+        self._followed = asyncio.Event()
         self.view = PlacementView(Deployment())
         self.arrivals: Counter[str] = Counter()
 
@@ -76,16 +60,18 @@ class Dispatcher:
             return
         for group in deployment.groups:
             if group.name not in self._links:
-                link = GroupLink(group.name, group.address, self._router, self._max_message_bytes)
-                self._links[group.name] = link
+                link = self._links[group.name] = self._new_link(group)
                 self._tasks[group.name] = asyncio.create_task(link.run())
-        view = PlacementView(deployment)
+        view = PlacementView(deployment, monotonic())
         new = [self._links[name] for name in view.names if name not in self.view.groups]
         await asyncio.gather(*(link.opened(UNREACHED_WAIT_S) for link in new))
         view.inherit(self.view, monotonic())
         self.view = view
+        self._followed.set()
+        self._followed = asyncio.Event()
         for name in [name for name in self._links if name not in view.groups]:
             self._links.pop(name).close()
+        self._forget_reachability()
         self._tasks = {name: task for name, task in self._tasks.items() if not task.done()}
         log.info("placement_followed", placement_version=deployment.version, num_groups=len(view.groups))
 
@@ -108,10 +94,14 @@ class Dispatcher:
         slo_s = model.allowed_s if call.slo_s is None else call.slo_s
         deadline_s = min(call.arrival_s + slo_s, call.expires_s)
         attempt = Attempt(self, call, deadline_s, model.idempotent)
+        if math.isinf(deadline_s):
+            return await attempt.run()
         try:
-            async with asyncio.timeout(None if math.isinf(deadline_s) else deadline_s - monotonic()):
+            with Expiry(deadline_s - monotonic()):
                 return await attempt.run()
         except TimeoutError:
+            if attempt.was_late:
+                self.margin(call.model).note_late(deadline_s - call.arrival_s, monotonic())
             raise DeadlinePassed(f"the deadline of {deadline_s - call.arrival_s:.6f} s passed") from None
 
     async def _count(self, model: str) -> None:
@@ -128,11 +118,28 @@ class Dispatcher:
                     self.arrivals[model] += 1
                     raise NotPlaced(f"model {model!r} is placed nowhere")
 
+    async def next_view(self) -> None:
+        """Until another placement is followed."""
+        await self._followed.wait()
+
+    def margin(self, model: str) -> Margin:
+        """What deadlines of a model are brought forward by."""
+        return self._margins.setdefault(model, Margin())
+
     def link(self, group: str) -> GroupLink:
         return self._links[group]
 
-    def unreachable(self) -> set[str]:
-        return {name for name, link in self._links.items() if not link.is_open}
+    def unreachable(self) -> AbstractSet[str]:
+        """The groups whose leaders cannot be asked now."""
+        if self._unreachable is None:
+            self._unreachable = {name for name, link in self._links.items() if not link.is_open}
+        return self._unreachable
+
+    def _new_link(self, group: DeployedGroup) -> GroupLink:
+        return GroupLink(group.name, group.address, self._router, self._max_message_bytes, self._forget_reachability)
+
+    def _forget_reachability(self) -> None:
+        self._unreachable = None
 
 
 class Attempt:
@@ -147,6 +154,14 @@ class Attempt:
         self._gone: set[str] = set()
         self._last: AlpaServeError = GroupUnavailable(f"no group of model {call.model!r} can be reached")
         self._was_leaving = False
+        self._asked = ""
+
+    @property
+    def was_late(self) -> bool:
+        """Whether the group that was given the request took too long, and nothing that is broken tells why."""
+        if self._gone or self._asked in self._dispatcher.unreachable():
+            return False
+        return self._dispatcher.view.is_heard(self._asked, monotonic())
 
     async def run(self) -> Reply:
         """Until a group serves the request, or no untried group may."""
@@ -154,24 +169,66 @@ class Attempt:
             view = self._dispatcher.view
             view.model(self._call.model)
             now_s = monotonic()
-            group = view.dispatch(self._call.model, now_s, self._gone | self._dispatcher.unreachable())
+            if (back_s := view.back_s(self._call.model)) is not None:
+                await self._wait_for_return(back_s)
+                continue
+            group = view.dispatch(self._call.model, now_s, self._avoided())
             if group is None or group.name in self._tried:
                 await self._give_up_or_wait(view)
                 continue
+            self._refuse_if_full(view, group, now_s)
             self._tried.add(group.name)
             reply = await self._ask(view, group)
             if reply is not None:
                 return reply
 
+    def _refuse_if_full(self, view: PlacementView, group: GroupView, now_s: float) -> None:
+        """Spare a leader the requests that it is known to reject: under overload these are most.
+
+        Raises: SloUnattainable.
+        """
+        full_s = view.full_s(group, self._call.model, now_s)
+        left_s = self._deadline_s - now_s
+        if 0 < left_s - self._margin_s(now_s) < full_s:
+            raise self._unattainable(now_s - self._call.arrival_s + full_s)
+
+    def _margin_s(self, now_s: float) -> float:
+        if math.isinf(self._deadline_s):
+            return 0.0
+        return self._dispatcher.margin(self._call.model).of(self._deadline_s - self._call.arrival_s, now_s)
+
+    def _avoided(self) -> AbstractSet[str]:
+        unreachable = self._dispatcher.unreachable()
+        return self._gone | unreachable if self._gone else unreachable
+
+    async def _wait_for_return(self, back_s: float) -> None:
+        """A transition has left the model without a group for a while: wait, if it should be back in time."""
+        now_s, arrival_s, model = monotonic(), self._call.arrival_s, self._call.model
+        late_s = max(back_s, now_s) - self._deadline_s
+        if late_s > 0:
+            allowed_s = self._deadline_s - arrival_s
+            raise SloUnattainable(
+                f"model {model!r} should be back in {back_s - now_s:.6f} s, allowed are {allowed_s:.6f} s",
+                back_s - arrival_s,
+                allowed_s,
+                late_s,
+            )
+        try:
+            async with asyncio.timeout(max(0.0, back_s - now_s) + RETURN_GRACE_S):
+                await self._dispatcher.next_view()
+        except TimeoutError:
+            raise GroupUnavailable(f"model {model!r} has no group yet") from None
+
     async def _give_up_or_wait(self, view: PlacementView) -> None:
         """A group that is leaving means that a newer placement is on its way: wait for it."""
         if not self._was_leaving or isinstance(self._last, SloUnattainable | OutcomeUnknown):
             raise self._last
-        until_s = monotonic() + UNREACHED_WAIT_S
-        while self._dispatcher.view is view:
-            if monotonic() > until_s:
-                raise self._last
-            await asyncio.sleep(PLACEMENT_WAIT_S)
+        try:
+            async with asyncio.timeout(UNREACHED_WAIT_S):
+                while self._dispatcher.view is view:
+                    await self._dispatcher.next_view()
+        except TimeoutError:
+            raise self._last from None
         self._tried.clear()
         self._gone.clear()
 
@@ -179,13 +236,15 @@ class Attempt:
         """The group's answer; None if another group may be tried."""
         link = self._dispatcher.link(group.name)
         now_s = monotonic()
-        submit = leader_pb2.Submit(request_id=self._call.request_id, model=self._call.model, inputs=self._call.inputs)
-        if not math.isinf(self._deadline_s):
-            submit.remaining_s = self._deadline_s - now_s
         sequence = link.next_sequence()
+        self._asked = group.name
         view.sent(group, self._call.model, sequence, now_s)
         try:
-            response: Any = await link.submit(submit)
+            response: Any = await link.submit(self._call, self._deadline_s - self._margin_s(now_s) - now_s)
+        except Unsent as error:
+            self._gone.add(group.name)
+            self._last = error
+            return None
         except GroupUnavailable as error:
             self._went_away(group, error)
             return None
@@ -209,13 +268,19 @@ class Attempt:
     def _rejected(self, rejected: leader_pb2.Rejected, asked_s: float) -> None:
         self._dispatcher.report(rejected.state)
         predicted_s = asked_s - self._call.arrival_s + rejected.predicted_s
-        allowed_s = self._deadline_s - self._call.arrival_s
-        why = "the queue is full" if rejected.queue_full else f"predicted to take {predicted_s:.6f} s"
-        self._last = SloUnattainable(
+        if rejected.queue_full and math.isinf(self._deadline_s):
+            self._last = self._unattainable(predicted_s, "the queue is full", rejected.predicted_s)
+        else:
+            self._last = self._unattainable(predicted_s, "the queue is full" if rejected.queue_full else "")
+
+    def _unattainable(self, predicted_s: float, why: str = "", retry_after_s: float | None = None) -> SloUnattainable:
+        allowed_s = self._deadline_s - self._margin_s(monotonic()) - self._call.arrival_s
+        why = why or f"predicted to take {predicted_s:.6f} s"
+        return SloUnattainable(
             f"model {self._call.model!r}: {why}, allowed are {allowed_s:.6f} s",
             predicted_s,
             allowed_s,
-            max(0.0, predicted_s - allowed_s) if math.isfinite(allowed_s) else rejected.predicted_s,
+            max(0.0, predicted_s - allowed_s) if retry_after_s is None else retry_after_s,
         )
 
     def _failed(self, group: GroupView, failed: leader_pb2.Failed) -> None:

@@ -1,7 +1,9 @@
 """The long-lived stream from this router to one group's leader."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import math
+from collections.abc import AsyncIterator, Callable
+from collections.abc import Set as AbstractSet
 from contextlib import suppress
 
 import grpc
@@ -10,36 +12,49 @@ from alpaserve.v1 import leader_pb2, leader_pb2_grpc
 
 from services.core.errors import GroupUnavailable
 from services.infra.background import repeating
+from services.infra.outbox import Outbox
 from services.infra.server import ENVELOPE_BYTES, message_limits
+from services.router.call import Call
 
 log = structlog.get_logger()
 
 RECONNECT_S = 0.2
-# A leader that is started again is found at once; a busy one has a second to answer (what gRPC's "min" bounds).
+# A leader that is started again is found at once; a busy one has a second to answer (what gRPC's "min" bounds), and two
+# to answer pings: the keepalive timeout alone lets gRPC wait for a minute.
 KEEPALIVE = [
     ("grpc.keepalive_time_ms", 1_000),
-    ("grpc.keepalive_timeout_ms", 1_000),
+    ("grpc.keepalive_timeout_ms", 2_000),
+    ("grpc.http2.ping_timeout_ms", 2_000),
     ("grpc.http2.max_pings_without_data", 0),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 250),
     ("grpc.min_reconnect_backoff_ms", 1_000),
 ]
+# What a cancellation, and a request beyond the caller's own message, take on the wire.
+MESSAGE_BYTES = 64
 Response = leader_pb2.Served | leader_pb2.Rejected | leader_pb2.Failed
-Outbox = asyncio.Queue[leader_pb2.ExecuteRequest | None]
+
+
+class Unsent(GroupUnavailable):
+    """The request never left this router."""
 
 
 class GroupLink:
-    """Sends requests to a leader and hands each its one answer. `run` keeps the stream open."""
+    """Sends requests to a leader and hands each its one answer. `run` keeps the stream open; `on_change` is
+    called when it opens and when it breaks."""
 
-    def __init__(self, group: str, address: str, router: str, max_message_bytes: int) -> None:
+    def __init__(
+        self, group: str, address: str, router: str, max_message_bytes: int, on_change: Callable[[], None]
+    ) -> None:
         self.group = group
         self.address = address
         self._router = router
+        self._on_change = on_change
         self._channel = grpc.aio.insecure_channel(
             address, [*message_limits(max_message_bytes + ENVELOPE_BYTES), *KEEPALIVE]
         )
-        self._outbox = Outbox()
+        self._outbox = Outbox(leader_pb2.ExecuteRequest)
         self._answers: dict[int, asyncio.Future[Response]] = {}
         self._sequence = 0
         self._is_open = asyncio.Event()
@@ -58,22 +73,32 @@ class GroupLink:
     def next_sequence(self) -> int:
         return self._sequence + 1
 
-    async def submit(self, submit: leader_pb2.Submit) -> Response:
+    async def submit(self, call: Call, remaining_s: float) -> Response:
         """Send one request and wait for its answer; cancelling takes the request back.
 
-        Raises: GroupUnavailable if the stream breaks before the answer.
+        Raises: GroupUnavailable if the stream breaks before the answer, Unsent if it had not taken the request.
         """
         if not self.is_open:
-            raise GroupUnavailable(f"group {self.group} cannot be reached")
+            raise Unsent(f"group {self.group} cannot be reached")
         self._sequence += 1
-        sequence = submit.sequence = self._sequence
+        sequence, outbox = self._sequence, self._outbox
+        submit = outbox.add(call.num_bytes + MESSAGE_BYTES).submit
+        submit.sequence = sequence
+        submit.request_id = call.request_id
+        submit.model = call.model
+        for name, tensor in call.inputs.items():
+            submit.inputs[name].CopyFrom(tensor)
+        if not math.isinf(remaining_s):
+            submit.remaining_s = remaining_s
         answer = self._answers[sequence] = asyncio.get_running_loop().create_future()
-        self._outbox.put_nowait(leader_pb2.ExecuteRequest(submit=submit))
         try:
             response: Response = await answer
             return response
         except asyncio.CancelledError:
-            self._outbox.put_nowait(leader_pb2.ExecuteRequest(cancel=leader_pb2.Cancel(sequence=sequence)))
+            # If it was not sent yet, it need not be run, nor its inputs kept.
+            submit.ClearField("inputs")
+            submit.remaining_s = 0.0
+            outbox.add(MESSAGE_BYTES).cancel.sequence = sequence
             raise
         finally:
             self._answers.pop(sequence, None)
@@ -103,27 +128,31 @@ class GroupLink:
             await asyncio.wait(list(self._answers.values()))
 
     async def _stream(self) -> None:
-        outbox = Outbox()
+        outbox = Outbox(leader_pb2.ExecuteRequest)
         call = leader_pb2_grpc.LeaderStub(self._channel).Execute(self._requests(outbox))
         try:
             await call.wait_for_connection()
             self._outbox, self._sequence = outbox, 0
             self._is_open.set()
+            self._on_change()
             async for response in call:
                 self._hand_over(response)
+                for one in response.more:
+                    self._hand_over(one)
         except grpc.aio.AioRpcError as error:
             log.debug("link_broken", group=self.group, address=self.address, error=error.details())
         finally:
             self._is_open.clear()
+            self._on_change()
             call.cancel()
-            outbox.put_nowait(None)
-            self._fail_all()
+            outbox.close()
+            self._fail_all({one.submit.sequence for bundle in outbox.rest() for one in bundle.more})
 
-    async def _requests(self, outbox: Outbox) -> AsyncIterator[leader_pb2.ExecuteRequest]:
+    async def _requests(self, outbox: Outbox[leader_pb2.ExecuteRequest]) -> AsyncIterator[leader_pb2.ExecuteRequest]:
         """What one stream sends; each has an outbox of its own, so that none sends for another."""
         yield leader_pb2.ExecuteRequest(open=leader_pb2.Open(group=self.group, router=self._router))
-        while (request := await outbox.get()) is not None:
-            yield request
+        while (bundle := await outbox.take()) is not None:
+            yield bundle
 
     def _hand_over(self, message: leader_pb2.ExecuteResponse) -> None:
         kind = message.WhichOneof("message")
@@ -134,7 +163,8 @@ class GroupLink:
         if answer is not None and not answer.done():
             answer.set_result(response)
 
-    def _fail_all(self) -> None:
-        for answer in self._answers.values():
+    def _fail_all(self, unsent: AbstractSet[int]) -> None:
+        for sequence, answer in self._answers.items():
             if not answer.done():
-                answer.set_exception(GroupUnavailable(f"group {self.group} went away"))
+                kind = Unsent if sequence in unsent else GroupUnavailable
+                answer.set_exception(kind(f"group {self.group} went away"))

@@ -1,92 +1,126 @@
-"""Infer: parse, dispatch, reply."""
+"""Infer: receive, parse, dispatch, reply.
+
+On the wire a call with one message is a stream of one. Taken as a stream, it can be refused before its message is
+read, and a caller who never finishes sending holds nothing for ever.
+"""
 
 import math
 import uuid
+from collections.abc import AsyncIterator
+from itertools import count
 from time import monotonic
 from typing import Any
 
 import grpc
-from alpaserve.v1 import router_pb2, router_pb2_grpc
-from alpaserve_client.tensors import decode_tensor
-from prometheus_client import Counter, Histogram
+from alpaserve.v1 import router_pb2
+from alpaserve_client.tensors import check_tensor
+from google.protobuf.message import DecodeError
 
-from services.core.errors import AlpaServeError, InvalidArgument, InvalidInput, SloUnattainable
-from services.infra.errors import status_of
+from services.core.errors import DeadlinePassed, InvalidArgument, InvalidInput
+from services.infra.expiry import Expiry
 from services.infra.wire import duration_s
-from services.router.dispatcher import Call, Dispatcher, Reply
-
-REQUESTS = Counter("alpaserve_requests", "Requests by outcome.", ["model", "outcome"])
-LATENCY = Histogram("alpaserve_request_latency_seconds", "Arrival to reply of served requests.", ["model"])
-PREDICTION_ERROR = Histogram(
-    "alpaserve_prediction_error_seconds",
-    "Actual minus predicted finish of served requests.",
-    ["model"],
-    buckets=(-0.1, -0.03, -0.01, -0.003, -0.001, 0, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3),
-)
+from services.router.call import Call, Reply
+from services.router.dispatcher import Dispatcher
+from services.router.holdings import Holdings
+from services.router.metrics import ServedMetrics, note_failure
 
 Context = grpc.aio.ServicerContext[Any, Any]
+ROUTER = router_pb2.DESCRIPTOR.services_by_name["Router"].full_name
 
 
-class RouterServicer(router_pb2_grpc.RouterServicer):
+class RouterServicer:
     """The door for clients."""
 
-    def __init__(self, dispatcher: Dispatcher, max_in_flight: int) -> None:
+    def __init__(self, dispatcher: Dispatcher, holdings: Holdings, receive_timeout_s: float) -> None:
         self._dispatcher = dispatcher
-        self._max_in_flight = max_in_flight
-        self._num_in_flight = 0
+        self._holdings = holdings
+        self._receive_timeout_s = receive_timeout_s
+        self._served: dict[str, ServedMetrics] = {}
+        self._prefix = uuid.uuid4().hex[:16]
+        self._numbers = count()
 
-    async def Infer(self, request: router_pb2.InferRequest, context: Context) -> router_pb2.InferResponse:
-        arrival_s = monotonic()
-        call = parse_call(request, arrival_s, context.time_remaining())
-        model = call.model if call.model in self._dispatcher.view.deployment.models else ""
+    async def Infer(self, requests: AsyncIterator[bytes], context: Context) -> bytes:
+        """One serialized request in, one serialized response out."""
+        model, num_bytes = "", 0
         try:
-            reply = await self._infer(call)
-        except AlpaServeError as error:
-            REQUESTS.labels(model, status_of(error)[0].name.lower()).inc()
+            self._holdings.enter()
+            try:
+                content = await self._received(context)
+                num_bytes = self._holdings.take(len(content))
+                call = self._call(content, context.time_remaining())
+                del content
+                model = call.model if call.model in self._dispatcher.view.deployment.models else ""
+                reply = await self._dispatcher.infer(call)
+            finally:
+                self._holdings.leave(num_bytes)
+        except Exception as error:
+            note_failure(model, error)
             raise
-        except Exception:
-            REQUESTS.labels(model, "internal").inc()
-            raise
-        REQUESTS.labels(model, "served").inc()
-        served = reply.served
-        latency_s = monotonic() - arrival_s
-        LATENCY.labels(model).observe(latency_s)
-        PREDICTION_ERROR.labels(model).observe(latency_s - reply.predicted_finish_s)
-        return router_pb2.InferResponse(
-            request_id=call.request_id,
-            outputs=served.outputs,
-            placement_version=reply.placement_version,
-            group=reply.group,
-            queue_time_s=served.queue_time_s,
-            execution_time_s=served.execution_time_s,
-            predicted_finish_s=reply.predicted_finish_s,
-            batch_size=served.batch_size,
+        self._metrics(model).note(monotonic() - call.arrival_s, reply.predicted_finish_s)
+        return response(call.request_id, reply).SerializeToString()
+
+    async def _received(self, context: Context) -> bytes:
+        """Raises: DeadlinePassed if the message takes too long; InvalidArgument if there is none."""
+        try:
+            with Expiry(self._receive_timeout_s):
+                content: Any = await context.read()
+        except TimeoutError:
+            raise DeadlinePassed(f"the request did not arrive within {self._receive_timeout_s} s") from None
+        if not isinstance(content, bytes):
+            raise InvalidArgument("the call has no message")
+        return content
+
+    def _call(self, content: bytes, time_remaining_s: float | None) -> Call:
+        """Raises: InvalidArgument or InvalidInput, naming the offending value."""
+        arrival_s = monotonic()
+        request = parsed(content)
+        return Call(
+            request_id=request.request_id or f"{self._prefix}{next(self._numbers):x}",
+            model=request.model,
+            inputs=request.inputs,
+            slo_s=duration_s(request.slo, "slo") if request.HasField("slo") else None,
+            arrival_s=arrival_s,
+            expires_s=math.inf if time_remaining_s is None else arrival_s + time_remaining_s,
+            num_bytes=len(content),
         )
 
-    async def _infer(self, call: Call) -> Reply:
-        if self._num_in_flight >= self._max_in_flight:
-            raise SloUnattainable(f"this router holds {self._num_in_flight} requests already", math.inf, 0.0, 1.0)
-        self._num_in_flight += 1
-        try:
-            return await self._dispatcher.infer(call)
-        finally:
-            self._num_in_flight -= 1
+    def _metrics(self, model: str) -> ServedMetrics:
+        if model not in self._served:
+            self._served[model] = ServedMetrics(model)
+        return self._served[model]
 
 
-def parse_call(request: router_pb2.InferRequest, arrival_s: float, time_remaining_s: float | None) -> Call:
+def parsed(content: bytes) -> router_pb2.InferRequest:
     """Raises: InvalidArgument or InvalidInput, naming the offending value."""
+    try:
+        request = router_pb2.InferRequest.FromString(content)
+    except DecodeError:
+        raise InvalidArgument(f"{len(content)} bytes that are no InferRequest") from None
     if not request.model:
         raise InvalidArgument("model is empty")
     for name, tensor in request.inputs.items():
         try:
-            decode_tensor(tensor)
+            check_tensor(tensor)
         except ValueError as error:
             raise InvalidInput(f"input {name!r}: {error}") from None
-    return Call(
-        request_id=request.request_id or uuid.uuid4().hex,
-        model=request.model,
-        inputs=request.inputs,
-        slo_s=duration_s(request.slo, "slo") if request.HasField("slo") else None,
-        arrival_s=arrival_s,
-        expires_s=math.inf if time_remaining_s is None else arrival_s + time_remaining_s,
+    return request
+
+
+def response(request_id: str, reply: Reply) -> router_pb2.InferResponse:
+    served = reply.served
+    return router_pb2.InferResponse(
+        request_id=request_id,
+        outputs=served.outputs,
+        placement_version=reply.placement_version,
+        group=reply.group,
+        queue_time_s=served.queue_time_s,
+        execution_time_s=served.execution_time_s,
+        predicted_finish_s=reply.predicted_finish_s,
+        batch_size=served.batch_size,
     )
+
+
+def add_router(servicer: RouterServicer, server: grpc.aio.Server) -> None:
+    """Register `servicer` under the contract's name."""
+    infer = grpc.stream_unary_rpc_method_handler(servicer.Infer)
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(ROUTER, {"Infer": infer}),))

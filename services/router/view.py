@@ -4,12 +4,16 @@ The leaders own the truth. Between their reports a router counts its own request
 does not all go to the group that was free a moment ago.
 """
 
+import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from services.core import schedule
 from services.core.deployment import DeployedModel, Deployment
 from services.core.errors import NotPlaced, UnknownModel
+
+# Leaders that have something to tell do so every 10 ms; older news refuse nobody.
+FRESH_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +39,9 @@ class GroupView:
 class PlacementView:
     """The rule's arrays for one deployment."""
 
-    def __init__(self, deployment: Deployment) -> None:
+    def __init__(self, deployment: Deployment, followed_s: float = 0.0) -> None:
         self.deployment = deployment
+        self._back_s = {model: followed_s + in_s for model, in_s in deployment.returning_s.items()}
         self.groups = {group.name: GroupView(group.name, index) for index, group in enumerate(deployment.groups)}
         self.names = tuple(group.name for group in deployment.groups)
         self._first_stage = [0]
@@ -44,6 +49,8 @@ class PlacementView:
             self._first_stage.append(self._first_stage[-1] + group.config.inter_op)
         self._free_at = [0.0] * self._first_stage[-1]
         self._num_in_flight = [0] * len(deployment.groups)
+        self._reported = [0.0] * self._first_stage[-1]
+        self._reported_s = [-math.inf] * len(deployment.groups)
         self._rule = deployment.dispatch_rule
         self._hosts: dict[str, tuple[int, ...]] = {}
         self._latency: dict[str, list[float]] = {}
@@ -61,13 +68,17 @@ class PlacementView:
         self._latency[model] = latency
 
     def model(self, name: str) -> DeployedModel:
-        """Raises: UnknownModel; NotPlaced if no group holds it."""
+        """Raises: UnknownModel; NotPlaced if no group holds it, nor should soon."""
         found = self.deployment.models.get(name)
         if found is None:
             raise UnknownModel(f"no model {name!r} is registered")
-        if not self._hosts[name]:
+        if not self._hosts[name] and name not in self._back_s:
             raise NotPlaced(f"model {name!r} is placed nowhere")
         return found
+
+    def back_s(self, name: str) -> float | None:
+        """When a model that a transition has left without a group should have one again; None if it has one."""
+        return None if self._hosts[name] else self._back_s.get(name)
 
     def dispatch(self, model: str, now_s: float, avoid: Collection[str]) -> GroupView | None:
         """The group that the rule names, leaving out those to avoid; None if none is left."""
@@ -85,6 +96,23 @@ class PlacementView:
         """Seconds until a request sent now would be finished."""
         begin, end = self._stages(group.index)
         end_s = schedule.last_stage_end(now_s, self._free_at, self._latency[model], begin, end)
+        return end_s + self.deployment.request_overhead_s - now_s
+
+    def is_heard(self, name: str, now_s: float) -> bool:
+        """Whether the leader of a group told of itself of late."""
+        group = self.groups.get(name)
+        return group is not None and now_s - self._reported_s[group.index] <= FRESH_S
+
+    def full_s(self, group: GroupView, model: str, now_s: float) -> float:
+        """Seconds that a request sent now takes, by what the leader told of late and without those sent since; 0 if it
+        told nothing. What it let go since then can only make it fewer."""
+        if not self.is_heard(group.name, now_s):
+            return 0.0
+        begin, end = self._stages(group.index)
+        if self.deployment.max_batch_size > 1:
+            # Who joins a batch may be done as soon as those before.
+            return max(0.0, self._reported[end - 1] - now_s)
+        end_s = schedule.last_stage_end(now_s, self._reported, self._latency[model], begin, end)
         return end_s + self.deployment.request_overhead_s - now_s
 
     def sent(self, group: GroupView, model: str, sequence: int, now_s: float) -> None:
@@ -106,6 +134,8 @@ class PlacementView:
         if len(report.free_in_s) != end - begin:
             return
         self._free_at[begin:end] = [now_s + free_in_s for free_in_s in report.free_in_s]
+        self._reported[begin:end] = self._free_at[begin:end]
+        self._reported_s[group.index] = now_s
         self._num_in_flight[group.index] = report.num_in_flight
         for sequence in [sequence for sequence in group.sent if sequence <= report.num_received]:
             del group.sent[sequence]

@@ -8,7 +8,8 @@ from alpaserve.v1 import leader_pb2, tensor_pb2
 
 from services.core.deployment import Deployment
 from services.core.errors import AlpaServeError
-from services.router.dispatcher import Call, Dispatcher
+from services.router.call import Call
+from services.router.dispatcher import Dispatcher
 from tests.router.scripted_leader import ScriptedLeader, deployment, group
 
 INPUTS = {"x": tensor_pb2.Tensor(dtype=tensor_pb2.DATA_TYPE_UINT8, shape=[2], data=b"ab")}

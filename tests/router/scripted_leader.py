@@ -68,17 +68,18 @@ class ScriptedLeader(leader_pb2_grpc.LeaderServicer):
     async def Execute(  # type: ignore[override]
         self, requests: AsyncIterator[leader_pb2.ExecuteRequest], context: aio.ServicerContext[Any, Any]
     ) -> None:
-        async for request in requests:
-            if request.HasField("open"):
-                self.opened.append(request.open)
-                self.context = context
-            elif request.HasField("cancel"):
-                self.cancelled.append(request.cancel.sequence)
-            else:
-                self.submitted.append(request.submit)
-                response = self.answer(request.submit)
-                if response is not None:
-                    await context.write(response)
+        async for bundle in requests:
+            for request in (bundle, *bundle.more):
+                if request.HasField("open"):
+                    self.opened.append(request.open)
+                    self.context = context
+                elif request.HasField("cancel"):
+                    self.cancelled.append(request.cancel.sequence)
+                elif request.HasField("submit"):
+                    self.submitted.append(request.submit)
+                    response = self.answer(request.submit)
+                    if response is not None:
+                        await context.write(response)
 
     async def send(self, response: leader_pb2.ExecuteResponse) -> None:
         """Answer later than asked, on the newest stream."""

@@ -1,6 +1,7 @@
 """The life of a request in the router, against leaders over a real channel."""
 
 import asyncio
+from time import monotonic
 
 import pytest
 from alpaserve.v1 import leader_pb2
@@ -12,11 +13,13 @@ from services.core.errors import (
     InvalidInput,
     SloUnattainable,
 )
-from services.router.dispatcher import Call, Dispatcher
+from services.router.call import Call
+from services.router.dispatcher import Dispatcher
 from tests.router.calls import DRAINING, INPUTS, NOT_LOADED, Leaders, both_groups, call, failure
 from tests.router.scripted_leader import (
     Answer,
     fail,
+    keep_silent,
     reject,
     serve,
 )
@@ -142,3 +145,37 @@ async def test_without_another_placement_a_leaving_group_is_unavailable(
     leaders[0].answer = leaders[1].answer = fail(DRAINING)
     failed = await failure(dispatcher, call())
     assert isinstance(failed, GroupUnavailable)
+
+
+async def test_a_group_that_is_known_to_be_full_is_spared_the_request(dispatcher: Dispatcher, leaders: Leaders) -> None:
+    for name in ("g1", "g2"):
+        dispatcher.report(leader_pb2.QueueState(group=name, free_in_s=[3.0], num_in_flight=1))
+    refused = await failure(dispatcher, call(slo_s=2.0))
+    served = await dispatcher.infer(call(slo_s=9.0))
+    assert isinstance(refused, SloUnattainable)
+    assert refused.predicted_s == pytest.approx(3.1, abs=0.5)
+    assert refused.allowed_s == pytest.approx(2.0)
+    assert served.group == "g1"
+    assert [len(leader.submitted) for leader in leaders] == [1, 0]
+
+
+async def test_a_margin_brings_the_deadline_of_requests_forward(dispatcher: Dispatcher, leaders: Leaders) -> None:
+    for _ in range(10):
+        dispatcher.margin("m").note_late(10.0, monotonic())
+    await dispatcher.infer(call(slo_s=10.0))
+    assert 7.5 < leaders[0].submitted[-1].remaining_s < 9.0
+
+
+@pytest.mark.parametrize("is_heard", [True, False])
+async def test_a_late_answer_counts_unless_the_leader_is_silent(
+    dispatcher: Dispatcher, leaders: Leaders, is_heard: bool
+) -> None:
+    leaders[0].answer = leaders[1].answer = keep_silent
+    waiting = asyncio.create_task(failure(dispatcher, call(slo_s=0.3)))
+    while not waiting.done():
+        if is_heard:
+            for name in ("g1", "g2"):
+                dispatcher.report(leader_pb2.QueueState(group=name, free_in_s=[0.0]))
+        await asyncio.sleep(0.01)
+    assert isinstance(waiting.result(), DeadlinePassed)
+    assert (dispatcher.margin("m").of(1.0, monotonic()) > 0) == is_heard

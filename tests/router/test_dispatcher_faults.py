@@ -13,7 +13,8 @@ from services.core.errors import (
     OutcomeUnknown,
     UnknownModel,
 )
-from services.router.dispatcher import Dispatcher, Reply
+from services.router.call import Reply
+from services.router.dispatcher import Dispatcher
 from tests.router.calls import INPUTS, Leaders, call, failure
 from tests.router.scripted_leader import (
     deployment,

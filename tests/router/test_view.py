@@ -1,7 +1,7 @@
 """What a router knows of the groups: the rule over the leaders' clocks and its own requests."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 from hypothesis import given
@@ -184,3 +184,33 @@ def test_a_model_that_cannot_be_asked_says_why(name: str, kind: type[Exception])
     view = PlacementView(deployment(deployed("g", {"m": (1.0,)})))
     with pytest.raises(kind, match=name):
         view.model(name)
+
+
+def told_full(max_batch_size: int = 1) -> PlacementView:
+    """A group of two stages of 1 s whose leader said, at 10 s, that they are free in 3 and 4 s."""
+    placed = deployment(deployed("g", {"m": (1.0, 1.0)}), overhead_s=0.5)
+    view = PlacementView(replace(placed, max_batch_size=max_batch_size))
+    view.report("g", Report([3.0, 4.0], 7, 0), 10.0)
+    return view
+
+
+@pytest.mark.parametrize(
+    ("view", "now_s", "expected_s"),
+    [
+        (told_full(), 10.0, 5.5),
+        (told_full(), 10.05, 5.45),
+        (told_full(), 10.2, 0.0),
+        (told_full(max_batch_size=4), 10.0, 4.0),
+        (PlacementView(deployment(deployed("g", {"m": (1.0, 1.0)}))), 10.0, 0.0),
+    ],
+)
+def test_how_full_a_group_is_at_least_is_known_from_fresh_news_only(
+    view: PlacementView, now_s: float, expected_s: float
+) -> None:
+    assert view.full_s(view.groups["g"], "m", now_s) == pytest.approx(expected_s)
+
+
+def test_own_requests_make_no_group_known_to_be_full() -> None:
+    view = told_full()
+    view.sent(view.groups["g"], "m", 1, 10.0)
+    assert view.full_s(view.groups["g"], "m", 10.0) == pytest.approx(5.5)

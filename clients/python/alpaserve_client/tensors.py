@@ -46,21 +46,30 @@ def decode_tensor(tensor: tensor_pb2.Tensor) -> NDArray[Any]:
     Raises: ValueError for an unknown element type, a shape that is none, a number of bytes that
     does not follow from them, or a boolean byte other than 0 and 1.
     """
+    dtype, shape, data = _checked(tensor)
+    try:
+        return np.frombuffer(data, dtype).reshape(shape)
+    except ValueError as error:
+        raise ValueError(f"tensor shape {shape} is no array: {error}") from None
+
+
+def check_tensor(tensor: tensor_pb2.Tensor) -> None:
+    """Raises: ValueError as `decode_tensor`, but for a shape with a zero whose other lengths no array has."""
+    _checked(tensor)
+
+
+def _checked(tensor: tensor_pb2.Tensor) -> tuple[np.dtype[Any], tuple[int, ...], bytes]:
     dtype = _DTYPES.get(tensor.dtype)
     if dtype is None:
         raise ValueError(f"tensor has the unknown element type {tensor.dtype}")
     if len(tensor.shape) > _MAX_RANK:
         raise ValueError(f"tensor has {len(tensor.shape)} dimensions, more than {_MAX_RANK}")
-    shape = tuple(tensor.shape)
-    if any(length < 0 for length in shape):
+    shape, data = tuple(tensor.shape), tensor.data
+    if shape and min(shape) < 0:
         raise ValueError(f"tensor shape {shape} has a negative length")
     expected = math.prod(shape) * dtype.itemsize
-    if len(tensor.data) != expected:
-        raise ValueError(f"tensor of {dtype.name} and shape {shape} needs {expected} bytes, got {len(tensor.data)}")
-    flat = np.frombuffer(tensor.data, dtype)
-    if dtype.kind == "b" and flat.size and flat.view(np.uint8).max() > 1:
-        raise ValueError(f"tensor of bool holds the byte {flat.view(np.uint8).max()}; only 0 and 1 are booleans")
-    try:
-        return flat.reshape(shape)
-    except ValueError as error:
-        raise ValueError(f"tensor shape {shape} is no array: {error}") from None
+    if len(data) != expected:
+        raise ValueError(f"tensor of {dtype.name} and shape {shape} needs {expected} bytes, got {len(data)}")
+    if dtype.kind == "b" and data and (largest := np.frombuffer(data, np.uint8).max()) > 1:
+        raise ValueError(f"tensor of bool holds the byte {largest}; only 0 and 1 are booleans")
+    return dtype, shape, data

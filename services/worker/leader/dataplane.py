@@ -3,6 +3,7 @@
 import asyncio
 import math
 from collections.abc import AsyncIterator, Mapping
+from functools import partial
 from time import monotonic
 from typing import Any
 
@@ -10,9 +11,12 @@ import grpc
 import structlog
 from alpaserve.v1 import leader_pb2, leader_pb2_grpc
 from alpaserve_client.tensors import decode_tensor, encode_tensor
+from numpy.typing import NDArray
 
 from services.core.errors import GroupUnavailable, InvalidArgument
-from services.worker.leader.flight import Failed, Failure, Outcome, Rejected, Served
+from services.infra.background import background
+from services.infra.outbox import Outbox
+from services.worker.leader.flight import Failed, Failure, Flight, Outcome, Rejected, Served
 from services.worker.leader.group import GroupLeader
 
 log = structlog.get_logger()
@@ -24,6 +28,10 @@ REASONS = {
     Failure.DEADLINE_PASSED: leader_pb2.FAILURE_REASON_DEADLINE_PASSED,
     Failure.INTERNAL: leader_pb2.FAILURE_REASON_INTERNAL,
 }
+
+# At most what an answer takes on the wire beside its outputs, clocks or message.
+_ANSWER_BYTES = 256
+_BROKEN = Failed(Failure.INTERNAL, "internal error", started=True)
 
 
 class LeaderServicer(leader_pb2_grpc.LeaderServicer):
@@ -46,20 +54,20 @@ class LeaderServicer(leader_pb2_grpc.LeaderServicer):
         if leader is None:
             raise GroupUnavailable(f"group {first.open.group!r} is not led here")
         received = self._received.setdefault(leader.name, {})
+        stream = Stream(self, leader, first.open.router)
         try:
-            async with asyncio.TaskGroup() as tasks:
-                await Stream(self, leader, first.open.router, context, tasks).read(request_iterator)
+            async with background(stream.write(context)):
+                await stream.read(request_iterator)
         finally:
+            stream.abandon_all()
             received.pop(first.open.router, None)
 
-    def sendable(self, response: leader_pb2.ExecuteResponse, sequence: int) -> leader_pb2.ExecuteResponse:
-        """The response, or the failure that stands for one that would break the stream for all."""
-        if response.ByteSize() <= self._max_message_bytes:
-            return response
-        log.error("outputs_too_large", num_bytes=response.ByteSize(), max_message_bytes=self._max_message_bytes)
-        reason = leader_pb2.FAILURE_REASON_INTERNAL
-        failed = leader_pb2.Failed(sequence=sequence, reason=reason, message="outputs too large", started=True)
-        return leader_pb2.ExecuteResponse(failed=failed)
+    def can_send(self, num_bytes: int) -> bool:
+        """Whether an answer of so many bytes would not break the stream for all."""
+        if num_bytes <= self._max_message_bytes:
+            return True
+        log.error("outputs_too_large", num_bytes=num_bytes, max_message_bytes=self._max_message_bytes)
+        return False
 
     def note_received(self, leader: GroupLeader, router: str, sequence: int) -> None:
         """A router that is behind may still ask a group that is gone."""
@@ -81,86 +89,119 @@ class LeaderServicer(leader_pb2_grpc.LeaderServicer):
 
 
 class Stream:
-    """One router's requests to one group. Writes are serialised by a task that owns them."""
+    """One router's requests to one group: admitted as they come, answered as they end."""
 
-    def __init__(
-        self,
-        servicer: LeaderServicer,
-        leader: GroupLeader,
-        router: str,
-        context: grpc.aio.ServicerContext[Any, Any],
-        tasks: asyncio.TaskGroup,
-    ) -> None:
+    def __init__(self, servicer: LeaderServicer, leader: GroupLeader, router: str) -> None:
         self._servicer = servicer
         self._leader = leader
         self._router = router
-        self._context = context
-        self._tasks = tasks
-        self._running: dict[int, asyncio.Task[None]] = {}
-        self._outbox: asyncio.Queue[leader_pb2.ExecuteResponse] = asyncio.Queue()
+        self._flights: dict[int, Flight] = {}
+        self._outbox = Outbox(leader_pb2.ExecuteResponse)
+        self._written = asyncio.Event()
 
     async def read(self, requests: AsyncIterator[leader_pb2.ExecuteRequest]) -> None:
         """Until the router closes its side, and what it sent has an outcome."""
-        writer = self._tasks.create_task(self._write())
         async for request in requests:
-            if request.WhichOneof("message") == "submit":
-                submit = request.submit
-                self._running[submit.sequence] = self._tasks.create_task(self._run(submit))
-            elif request.WhichOneof("message") == "cancel":
-                running = self._running.get(request.cancel.sequence)
-                if running is not None:
-                    running.cancel()
-        if self._running:
-            await asyncio.wait(list(self._running.values()))
-        await self._outbox.join()
-        writer.cancel()
+            self._take(request)
+            for one in request.more:
+                self._take(one)
+        while self._flights:
+            await asyncio.wait([flight.outcome for flight in self._flights.values()])
+        self._outbox.close()
+        await self._written.wait()
 
-    async def _write(self) -> None:
-        while True:
-            await self._context.write(await self._outbox.get())
-            self._outbox.task_done()
+    async def write(self, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+        """Send the answers until there will be none any more."""
+        while (bundle := await self._outbox.take()) is not None:
+            await context.write(bundle)
+        self._written.set()
 
-    async def _run(self, submit: leader_pb2.Submit) -> None:
+    def abandon_all(self) -> None:
+        """Nobody hears the answers to what is still under way."""
+        flights, self._flights = self._flights, {}
+        for flight in flights.values():
+            self._leader.abandon(flight)
+
+    def _take(self, request: leader_pb2.ExecuteRequest) -> None:
+        kind = request.WhichOneof("message")
+        if kind == "submit":
+            self._submit(request.submit)
+        elif kind == "cancel":
+            flight = self._flights.pop(request.cancel.sequence, None)
+            if flight is not None:
+                self._leader.abandon(flight)
+
+    def _submit(self, submit: leader_pb2.Submit) -> None:
+        self._servicer.note_received(self._leader, self._router, submit.sequence)
         try:
-            self._servicer.note_received(self._leader, self._router, submit.sequence)
-            outcome = await self._execute(submit)
-            response = self._response(submit.sequence, outcome)
-            self._outbox.put_nowait(self._servicer.sendable(response, submit.sequence))
+            admission = self._admission(submit)
         except Exception:
             log.exception("request_failed", group=self._leader.name, model=submit.model, request_id=submit.request_id)
-            failed = Failed(Failure.INTERNAL, "internal error", started=True)
-            self._outbox.put_nowait(self._response(submit.sequence, failed))
-        finally:
-            self._running.pop(submit.sequence, None)
+            admission = _BROKEN
+        if isinstance(admission, Flight):
+            self._flights[submit.sequence] = admission
+            admission.outcome.add_done_callback(partial(self._ended, submit.sequence))
+        else:
+            self._answer(submit.sequence, admission)
 
-    async def _execute(self, submit: leader_pb2.Submit) -> Outcome:
+    def _admission(self, submit: leader_pb2.Submit) -> Flight | Rejected | Failed:
         try:
             inputs = {name: decode_tensor(tensor) for name, tensor in submit.inputs.items()}
         except ValueError as error:
             return Failed(Failure.INVALID_INPUT, str(error))
         remaining_s = submit.remaining_s if submit.HasField("remaining_s") else math.inf
-        return await self._leader.execute(submit.model, inputs, remaining_s)
+        return self._leader.admit(submit.model, inputs, remaining_s)
 
-    def _response(self, sequence: int, outcome: Outcome) -> leader_pb2.ExecuteResponse:
+    def _ended(self, sequence: int, outcome: asyncio.Future[Outcome]) -> None:
+        """A request that was taken back, or whose router is gone, gets no answer."""
+        if self._flights.pop(sequence, None) is None or outcome.cancelled():
+            return
+        try:
+            self._answer(sequence, outcome.result())
+        except Exception:
+            log.exception("answer_failed", group=self._leader.name)
+            self._fail(sequence, _BROKEN)
+
+    def _answer(self, sequence: int, outcome: Outcome) -> None:
         if isinstance(outcome, Served):
-            served = leader_pb2.Served(
-                sequence=sequence,
-                outputs={name: encode_tensor(array) for name, array in outcome.outputs.items()},
-                queue_time_s=outcome.queue_time_s,
-                execution_time_s=outcome.execution_time_s,
-                predicted_s=outcome.predicted_s,
-                batch_size=outcome.batch_size,
-            )
-            return leader_pb2.ExecuteResponse(served=served)
-        if isinstance(outcome, Rejected):
-            rejected = leader_pb2.Rejected(
-                sequence=sequence,
-                predicted_s=outcome.predicted_s,
-                queue_full=outcome.queue_full,
-                state=self._servicer.queue_state(self._leader),
-            )
-            return leader_pb2.ExecuteResponse(rejected=rejected)
-        failed = leader_pb2.Failed(
-            sequence=sequence, reason=REASONS[outcome.reason], message=outcome.message, started=outcome.started
-        )
-        return leader_pb2.ExecuteResponse(failed=failed)
+            self._serve(sequence, outcome)
+        elif isinstance(outcome, Rejected):
+            self._reject(sequence, outcome)
+        else:
+            self._fail(sequence, outcome)
+
+    def _serve(self, sequence: int, outcome: Served) -> None:
+        tensors = {name: encode_tensor(array) for name, array in outcome.outputs.items()}
+        num_bytes = _ANSWER_BYTES + sum(map(_num_bytes, outcome.outputs.items()))
+        if not self._servicer.can_send(num_bytes):
+            self._fail(sequence, Failed(Failure.INTERNAL, "outputs too large", started=True))
+            return
+        served = self._outbox.add(num_bytes).served
+        served.sequence = sequence
+        served.queue_time_s = outcome.queue_time_s
+        served.execution_time_s = outcome.execution_time_s
+        served.predicted_s = outcome.predicted_s
+        served.batch_size = outcome.batch_size
+        for name, tensor in tensors.items():
+            served.outputs[name].CopyFrom(tensor)
+
+    def _reject(self, sequence: int, outcome: Rejected) -> None:
+        state = self._servicer.queue_state(self._leader)
+        rejected = self._outbox.add(_ANSWER_BYTES + state.ByteSize()).rejected
+        rejected.sequence = sequence
+        rejected.predicted_s = outcome.predicted_s
+        rejected.queue_full = outcome.queue_full
+        rejected.state.CopyFrom(state)
+
+    def _fail(self, sequence: int, outcome: Failed) -> None:
+        failed = self._outbox.add(_ANSWER_BYTES + len(outcome.message)).failed
+        failed.sequence = sequence
+        failed.reason = REASONS[outcome.reason]
+        failed.message = outcome.message
+        failed.started = outcome.started
+
+
+def _num_bytes(tensor: tuple[str, NDArray[Any]]) -> int:
+    """At most what a named tensor takes on the wire."""
+    name, array = tensor
+    return 32 + 4 * len(name) + 10 * array.ndim + array.nbytes
