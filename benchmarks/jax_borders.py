@@ -4,13 +4,13 @@ The class is run as a Ray actor, as leaders are: JAX is imported there only, whe
 """
 
 import json
-import math
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
+from benchmarks.leaders import execute
 from services.core.model import ModelSource, RegisteredModel
 from services.core.profile import ParallelConfig
 from services.worker.leader.executor import Replica
@@ -61,7 +61,7 @@ class BorderProbe:
             for number in range(_WARMUPS + num_requests):
                 if number == _WARMUPS:
                     stages.clear()
-                outcome = await leader.execute("bert", inputs, math.inf)
+                outcome = await execute(leader, "bert", inputs)
                 if not isinstance(outcome, Served):
                     raise RuntimeError(f"not served: {outcome}")
         pairs = [(before, after) for before, after in pairwise(stages) if after.stage]

@@ -18,6 +18,7 @@ from services.infra.errors import Gate, Guarded
 from services.worker.leader.dataplane import LeaderServicer
 from services.worker.leader.emulated import EmulatedExecutor, Emulation
 from services.worker.leader.executor import Replica, Tensors
+from services.worker.leader.flight import Flight, Outcome
 from services.worker.leader.group import GroupLeader
 
 _NO_INPUTS: Tensors = {}
@@ -64,6 +65,18 @@ def replicas(num_models: int, num_stages: int, stage_s: float) -> list[Replica]:
     return [Replica(RegisteredModel(f"m{m}", "p"), stages, (1,) * num_stages) for m in range(num_models)]
 
 
+async def execute(leader: GroupLeader, model: str, inputs: Tensors, remaining_s: float = math.inf) -> Outcome:
+    """Admit and run one request that must end within `remaining_s`. Who stops waiting abandons it, as streams do."""
+    admission = leader.admit(model, inputs, remaining_s)
+    if not isinstance(admission, Flight):
+        return admission
+    try:
+        return await asyncio.shield(admission.outcome)
+    except asyncio.CancelledError:
+        leader.abandon(admission)
+        raise
+
+
 async def led(probe: GapProbe, models: Sequence[Replica], num_requests: int) -> Makespan:
     """All requests at once, the models in turn."""
     num_stages = len(models[0].stage_latency_s)
@@ -72,7 +85,7 @@ async def led(probe: GapProbe, models: Sequence[Replica], num_requests: int) -> 
             await leader.load(replica)
         began_s = monotonic()
         names = [models[number % len(models)].model.name for number in range(num_requests)]
-        await asyncio.gather(*(leader.execute(name, _NO_INPUTS, math.inf) for name in names))
+        await asyncio.gather(*(execute(leader, name, _NO_INPUTS) for name in names))
         return Makespan(num_stages, monotonic() - began_s, tuple(probe.gaps_s))
 
 
@@ -94,7 +107,7 @@ async def own_work_s(models: Sequence[Replica], num_in_flight: int, num_requests
 
         async def caller() -> None:
             for number in numbers:
-                await leader.execute(models[number % len(models)].model.name, _NO_INPUTS, math.inf)
+                await execute(leader, models[number % len(models)].model.name, _NO_INPUTS)
 
         began_s = process_time()
         await asyncio.gather(*(caller() for _ in range(num_in_flight)))
@@ -114,7 +127,7 @@ async def through_stream(models: Sequence[Replica], num_requests: int) -> Makesp
             async for _ in stub.Execute(_sent([], 0)):
                 pass
             began_s = monotonic()
-            answers = [answer async for answer in stub.Execute(_sent(models, num_requests))]
+            answers = [one async for bundle in stub.Execute(_sent(models, num_requests)) for one in bundle.more]
             makespan_s = monotonic() - began_s
         if sum(answer.HasField("served") for answer in answers) != num_requests:
             raise RuntimeError(f"{len(answers)} answers to {num_requests} requests, not all served")

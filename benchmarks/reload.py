@@ -6,7 +6,6 @@ with those of the process before it, and whether its first request is slower tha
 
 import asyncio
 import json
-import math
 import statistics
 import tempfile
 import time
@@ -16,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.leaders import execute
 from benchmarks.report import table, title
 from services.core.model import ModelSource, RegisteredModel
 from services.core.profile import ParallelConfig
@@ -62,7 +62,7 @@ class Loading(LeaderProcess):
         seconds = []
         for _ in range(_NUM_REQUESTS):
             began_s = time.perf_counter()
-            outcome = await self._leader("g").execute("bert", inputs, math.inf)
+            outcome = await execute(self._leader("g"), "bert", inputs)
             seconds.append(time.perf_counter() - began_s)
             assert isinstance(outcome, Served), outcome
         return tuple(seconds)

@@ -2,9 +2,11 @@
 
 import asyncio
 import ctypes
+import os
 import signal
 from collections.abc import AsyncIterator, Awaitable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -83,22 +85,35 @@ def start_actor(kind: type, environment: dict[str, str], *arguments: Any) -> Any
     return actor.remote(*arguments)
 
 
-async def make_mortal(actor: Any) -> None:
-    """Let SIGTERM end an actor's process at once. Ray's own way waits for tasks that never end, and takes no other
-    meanwhile; only its main thread, where no actor runs, could change that through Python.
+async def make_mortal(actor: Any) -> int:
+    """Let SIGTERM end an actor's process at once; returns the process's id. Ray's own way waits for tasks that never
+    end, and takes no other meanwhile; only its main thread, where no actor runs, could change that through Python.
 
     Raises: GroupUnavailable if the actor is gone.
     """
-    await answer(actor.__ray_call__.remote(_end_by_sigterm))
+    return int(await answer(actor.__ray_call__.remote(_end_by_sigterm)))
 
 
-def _end_by_sigterm(_: Any) -> None:
+def _end_by_sigterm(_: Any) -> int:
     ctypes.CDLL(None).signal(int(signal.SIGTERM), int(signal.SIG_DFL))
+    return os.getpid()
 
 
-def end_actor(actor: Any) -> None:
-    """End an actor's process at once; nothing happens if it is gone."""
+def end_actor(actor: Any, pid: int | None = None) -> None:
+    """End an actor's process at once, by its id as well where that is known: Ray asks a process that hangs to end
+    itself. Nothing happens if it is gone."""
     ray.kill(actor, no_restart=True)
+    # Another process may have the id by now, or a Ray in another container counts its own.
+    if pid is not None and _is_of_ray(pid):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def _is_of_ray(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"ray::")
+    except OSError:
+        return False
 
 
 async def answer(reference: Awaitable[Any]) -> Any:

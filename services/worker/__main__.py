@@ -1,5 +1,7 @@
 """alpaserve-worker: the control plane of one host."""
 
+from contextlib import suppress
+
 import structlog
 import uvloop
 from alpaserve.v1 import worker_pb2, worker_pb2_grpc
@@ -9,8 +11,9 @@ from services.infra.logs import configure_logs
 from services.infra.ray_cluster import join_cluster, leave_cluster
 from services.infra.server import Server, stop_signal
 from services.infra.settings import load_settings
-from services.infra.store.connection import OUTAGES, connect
+from services.infra.store.connection import OUTAGES, connect, reached
 from services.infra.store.members import HEARTBEAT_S, MemberStore, WorkerRecord
+from services.worker.actors import LeaderActor
 from services.worker.groups import HostedGroups
 from services.worker.servicer import WorkerServicer
 from services.worker.settings import WorkerSettings
@@ -27,11 +30,12 @@ async def announce(members: MemberStore, record: WorkerRecord) -> None:
             log.warning("heartbeat_not_sent", error=str(error))
 
 
-async def serve(settings: WorkerSettings) -> None:
+async def serve(settings: WorkerSettings, leader: type[LeaderActor]) -> None:
     stopping = stop_signal()
     redis = connect(settings.redis_url)
+    await reached(redis)
     members = MemberStore(redis)
-    groups = HostedGroups(settings)
+    groups = HostedGroups(settings, leader)
     server = Server(settings)
     server.add(WorkerServicer(groups), worker_pb2_grpc.add_WorkerServicer_to_server, worker_pb2, "Worker")
     record = WorkerRecord(
@@ -42,7 +46,8 @@ async def serve(settings: WorkerSettings) -> None:
         num_devices=settings.num_devices,
         memory_bytes=settings.memory_bytes,
     )
-    await members.announce_worker(record)
+    with suppress(*OUTAGES):
+        await members.announce_worker(record)
     await server.start()
     async with background(announce(members, record), groups.watch()):
         await stopping.wait()
@@ -53,12 +58,12 @@ async def serve(settings: WorkerSettings) -> None:
     await redis.aclose()
 
 
-def main() -> None:
+def main(leader: type[LeaderActor] = LeaderActor) -> None:
     settings = load_settings(WorkerSettings, "alpaserve-worker: runs device groups on this host.")
     configure_logs("worker", settings.log_level)
     join_cluster(settings.ray_address, settings.ray_object_store_bytes)
     try:
-        uvloop.run(serve(settings))
+        uvloop.run(serve(settings, leader))
     finally:
         leave_cluster()
 

@@ -12,11 +12,13 @@ from ray.exceptions import RayTaskError
 
 from services.core.errors import AlpaServeError, GroupUnavailable
 from services.core.profile import ParallelConfig
+from services.infra.background import background, cancelled
 from services.infra.ray_cluster import answer, end_actor, make_mortal, start_actor
 from services.parallel.environment import device_environment
 from services.worker.leader.executor import Replica
 from services.worker.leader.process import LeaderProcess
 from services.worker.settings import WorkerSettings
+from services.worker.silence import silence
 
 log = structlog.get_logger()
 
@@ -50,7 +52,8 @@ class Leader(Protocol):
         """
 
     async def ended(self) -> float | None:
-        """Wait for the end of the process; the seconds it lived, or None if it was told to stop."""
+        """Wait for the end of the process, and end it if it hangs; the seconds it lived, or None if it was told to
+        stop."""
 
     async def form(self, group: HostedGroup) -> None:
         """Lead one more group."""
@@ -72,48 +75,78 @@ class Leader(Protocol):
 
 
 class LeaderActor:
-    """A leader as a Ray actor of this host."""
+    """A leader as a Ray actor of this host. `kind` is the class that runs."""
 
-    def __init__(self, settings: WorkerSettings, local_devices: Sequence[int]) -> None:
+    def __init__(
+        self, settings: WorkerSettings, local_devices: Sequence[int], kind: type[LeaderProcess] = LeaderProcess
+    ) -> None:
         self.turn = asyncio.Lock()
         self.address = ""
         self._settings = settings
         self._local_devices = local_devices
+        self._kind = kind
         self._port = 0
         self._actor: Any = None
+        self._pid: int | None = None
         self._life: asyncio.Future[None] | None = None
         self._began_s = 0.0
         self._is_stopping = False
 
     async def start(self, groups: Sequence[HostedGroup]) -> list[tuple[HostedGroup, str]]:
-        actor: Any = None
+        self._actor = self._pid = None
         try:
-            actor = await asyncio.to_thread(start_actor, LeaderProcess, self._environment(), self._settings)
-            await make_mortal(actor)
-            lost = [(group, model) for group in groups for model in await resumed(actor, group)]
-            self.address, pid = await answer(actor.open.remote(self._port))
+            self._actor = await asyncio.to_thread(start_actor, self._kind, self._environment(), self._settings)
+            async with background(self._refuse_silence()):
+                lost = await self._prepare(groups)
         except BaseException as error:
-            if actor is not None:
-                end_actor(actor)
+            self._end()
             if isinstance(error, AlpaServeError) or not isinstance(error, Exception):
                 raise
             raise GroupUnavailable(f"a leader cannot be started: {error}") from error
         self._port = int(self.address.rpartition(":")[2])
-        self._actor, self._began_s = actor, monotonic()
-        self._life = asyncio.ensure_future(actor.serve.remote())
-        log.info("leader_started", address=self.address, pid=pid, groups=[group.name for group in groups])
+        self._began_s = monotonic()
+        self._life = asyncio.ensure_future(self._actor.serve.remote())
+        log.info("leader_started", address=self.address, pid=self._pid, groups=[group.name for group in groups])
+        return lost
+
+    async def _prepare(self, groups: Sequence[HostedGroup]) -> list[tuple[HostedGroup, str]]:
+        self._pid = await make_mortal(self._actor)
+        lost = [(group, model) for group in groups for model in await resumed(self._actor, group)]
+        self.address = await answer(self._actor.open.remote(self._port))
         return lost
 
     async def ended(self) -> float | None:
         if self._life is None:
             return None
-        await asyncio.wait([self._life])
+        hanging = asyncio.create_task(self._silence())
+        await asyncio.wait([self._life, hanging], return_when=asyncio.FIRST_COMPLETED)
+        if self._is_stopping:
+            await asyncio.wait([self._life])
+        await cancelled([hanging])
         if self._is_stopping:
             return None
         lived_s = monotonic() - self._began_s
-        log.error("leader_lost", address=self.address, lived_s=lived_s, error=repr(self._life.exception()))
-        end_actor(self._actor)
+        how = repr(self._life.exception()) if self._life.done() else "no answer"
+        log.error("leader_lost", address=self.address, pid=self._pid, lived_s=lived_s, error=how)
+        self._end()
         return lived_s
+
+    async def _silence(self) -> None:
+        """Until the process hangs, or is gone. What it does beside serving may keep it from answering for a while."""
+        settings = self._settings
+        await silence(
+            self._actor.answers.remote,
+            lambda: settings.loading_hang_s if self.turn.locked() else settings.hang_s,
+        )
+
+    async def _refuse_silence(self) -> None:
+        """Raises: GroupUnavailable once the process hangs, or is gone."""
+        await self._silence()
+        raise GroupUnavailable("a leader hangs or is gone before it serves")
+
+    def _end(self) -> None:
+        if self._actor is not None:
+            end_actor(self._actor, self._pid)
 
     async def form(self, group: HostedGroup) -> None:
         await answer(self._actor.form.remote(group.name, group.config))
@@ -129,10 +162,11 @@ class LeaderActor:
 
     async def stop(self, timeout_s: float) -> None:
         self._is_stopping = True
-        if self._life is not None:
+        # While it is started again, there may be no process, and the life is the one before.
+        if self._actor is not None and self._life is not None and not self._life.done():
             self._actor.stop.remote()
             await asyncio.wait([self._life], timeout=timeout_s)
-            end_actor(self._actor)
+        self._end()
 
     def leave_port(self) -> None:
         self._port = 0

@@ -15,8 +15,8 @@ class DeviceMemory:
     def used_bytes(self) -> list[int]:
         return [sum(device.values()) for device in self._held]
 
-    def take(self, group: str, model: str, devices: Sequence[int], num_bytes: int) -> None:
-        """Hold `num_bytes` on each of the devices. Raises: DoesNotFit, changing nothing."""
+    def check(self, group: str, model: str, devices: Sequence[int], num_bytes: int) -> None:
+        """Raises: DoesNotFit if the devices have no room for `num_bytes` each."""
         for device in devices:
             held = self._held[device]
             used = sum(held.values()) - held.get((group, model), 0)
@@ -25,6 +25,10 @@ class DeviceMemory:
                     f"model {model!r} in group {group} needs {num_bytes} bytes on device {device}, "
                     f"where {used} of {self._memory_bytes} are in use"
                 )
+
+    def take(self, group: str, model: str, devices: Sequence[int], num_bytes: int) -> None:
+        """Hold `num_bytes` on each of the devices. Raises: DoesNotFit, changing nothing."""
+        self.check(group, model, devices, num_bytes)
         for device in devices:
             self._held[device][group, model] = num_bytes
 

@@ -18,6 +18,11 @@ class WorkerSettings(ServiceSettings):
     platform: str = Field("cpu", pattern="^(cpu|gpu)$", description="Kind of device that the jax executor uses.")
     num_devices: int = Field(1, ge=1, description="Devices of this host; on cpu the host is split into as many.")
     memory_bytes: int = Field(2**30, ge=1, description="Bytes that each device offers to weights.")
+    load_bytes_per_s: float | None = Field(
+        None, gt=0, description="Bytes that each emulated device loads in a second; none means at once."
+    )
+    hang_s: float = Field(5.0, gt=0, description="Seconds without an answer after which a group's process hangs.")
+    loading_hang_s: float = Field(60.0, gt=0, description="The same while it starts, or loads and frees models.")
     queue_limit: int = Field(1024, ge=1, description="Requests that a group holds at most.")
     cache_dir: str = Field(
         "~/.cache/alpaserve/compiled",

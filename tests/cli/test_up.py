@@ -11,12 +11,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from alpaserve.v1 import model_pb2, placement_pb2
+from alpaserve_cli.up import Controller, ReplaceMode
 from alpaserve_client import Client, PlannerClient, ProfilerClient
 
+from services.planner.controllers.controllers import CONTROLLERS
+from services.planner.settings import PlannerSettings
 from tests.cli.conftest import Run
 from tests.cli.process_table import running_with
 
@@ -116,3 +119,12 @@ def test_a_taken_port_is_told(run: Run, tmp_path: Path) -> None:
 @pytest.mark.parametrize("arguments", [("--routers", "0"), ("--num-devices", "0"), ("--executor", "tpu")])
 def test_an_option_that_makes_no_sense_is_refused(run: Run, arguments: tuple[str, ...]) -> None:
     assert run("up", *arguments).exit_code == 2
+
+
+def planner_names(setting: str) -> set[str]:
+    return set(get_args(PlannerSettings.model_fields[setting].annotation))
+
+
+def test_the_planner_and_its_options_know_the_same_names() -> None:
+    assert planner_names("controller") == set(Controller) == set(CONTROLLERS)
+    assert planner_names("replace_mode") == set(ReplaceMode)

@@ -46,7 +46,8 @@ class ScriptedRouter(router_pb2_grpc.RouterServicer):
         self.requests.append(request)
         self.tries[request.request_id] += 1
         if self.tries[request.request_id] <= self.num_unavailable:
-            context.abort(grpc.StatusCode.UNAVAILABLE, "draining")
+            info = error_details_pb2.ErrorInfo(reason="DRAINING", domain="alpaserve")
+            context.abort_with_status(failure(code_pb2.UNAVAILABLE, "draining", info))
         if request.model in self.failures:
             context.abort_with_status(self.failures[request.model])
         time.sleep(self.delay_s)
@@ -62,11 +63,11 @@ class ScriptedRouter(router_pb2_grpc.RouterServicer):
 
 
 @contextmanager
-def serving(router: ScriptedRouter, *, num_threads: int = 64) -> Iterator[str]:
+def serving(router: ScriptedRouter, *, num_threads: int = 64, port: int = 0) -> Iterator[str]:
     """The address of a real server."""
     server = grpc.server(ThreadPoolExecutor(num_threads))
     router_pb2_grpc.add_RouterServicer_to_server(router, server)
-    port = server.add_insecure_port("127.0.0.1:0")
+    port = server.add_insecure_port(f"127.0.0.1:{port}")
     server.start()
     yield f"127.0.0.1:{port}"
     server.stop(None).wait()

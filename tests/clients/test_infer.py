@@ -3,12 +3,14 @@
 import asyncio
 import socket
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from alpaserve_client import AsyncClient, Client, ConnectionOptions, DeadlineExceeded, InferResult, Unavailable
+from google.rpc import code_pb2
 
-from tests.clients.scripted_router import ScriptedRouter, serving
+from tests.clients.scripted_router import ScriptedRouter, failure, serving
 
 INPUTS = {"input_ids": np.array([101, 7592, 102], dtype=np.int32)}
 
@@ -74,6 +76,25 @@ def test_a_further_try_has_only_the_rest_of_the_slo() -> None:
     first, second = (request.slo.ToNanoseconds() for request in router.requests)
     assert first == 30_000_000_000
     assert 29_000_000_000 < second < first
+
+
+def test_a_request_whose_connection_broke_is_not_sent_again() -> None:
+    router = ScriptedRouter(failures={"m0": failure(code_pb2.UNAVAILABLE, "Socket closed")})
+    with serving(router) as address, Client(address) as client, pytest.raises(Unavailable, match="Socket closed"):
+        client.infer("m0", INPUTS, request_id="mine")
+
+    assert dict(router.tries) == {"mine": 1}
+
+
+def test_a_request_that_finds_no_router_waits_for_one() -> None:
+    with serving(ScriptedRouter()) as address:
+        pass
+    with Client(address, ConnectionOptions(num_retries=60)) as client, ThreadPoolExecutor(1) as beside:
+        asked = beside.submit(client.infer, "m0", INPUTS, request_id="mine")
+        time.sleep(0.3)
+        assert not asked.done()
+        with serving(ScriptedRouter(), port=int(address.rpartition(":")[2])):
+            assert asked.result(10).request_id == "mine"
 
 
 def test_tries_end_with_the_retries() -> None:

@@ -126,11 +126,16 @@ def num_arrivals(cluster: Cluster, models: Sequence[str]) -> Counter[str]:
 
 def kill_leader(cluster: Cluster, model: str, by: signal.Signals = signal.SIGKILL) -> float:
     """Kill the process that leads the first group of a model, as a crash would; the instant."""
+    os.kill(leader_pid(cluster, model), by)
+    return time.monotonic()
+
+
+def leader_pid(cluster: Cluster, model: str) -> int:
+    """The process that leads the first group of a model."""
     address = next(group.address for group in worker_status(cluster).groups if model in group.models)
     lines = cluster.worker.log_path.read_text().splitlines()
     started = [json.loads(line) for line in lines if '"leader_started"' in line]
-    os.kill([record["pid"] for record in started if record["address"] == address][-1], by)
-    return time.monotonic()
+    return int([record["pid"] for record in started if record["address"] == address][-1])
 
 
 @contextmanager

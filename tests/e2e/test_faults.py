@@ -1,6 +1,7 @@
 """What clients see when parts of the system fail, and how it comes back. The tests run in order."""
 
 import asyncio
+import os
 import signal
 import time
 from collections.abc import Iterator
@@ -10,13 +11,23 @@ import numpy as np
 import pytest
 from alpaserve.v1 import planner_pb2, worker_pb2, worker_pb2_grpc
 from alpaserve_cli.processes import ServiceProcess
-from alpaserve_client import AlpaServeClientError, AsyncClient, ConnectionOptions, InferResult, Unavailable
+from alpaserve_client import (
+    AlpaServeClientError,
+    AsyncClient,
+    ConnectionOptions,
+    FailedPrecondition,
+    InferResult,
+    Unavailable,
+)
+from redis import Redis
 
 from tests.e2e.cluster import Cluster, group, model, quick_profiles, running_cluster
-from tests.e2e.killing import kill_leader, state
+from tests.e2e.killing import kill_leader, leader_pid, planner_asleep, state
+from tests.waiting import until
 
+PATIENT = ConnectionOptions(num_retries=60)
 INPUTS = {"x": np.zeros(8, dtype=np.float32)}
-WORKER: dict[str, Any] = {"executor": "emulated", "num_devices": 4, "memory_bytes": 16_000_000_000}
+WORKER: dict[str, Any] = {"executor": "emulated", "num_devices": 4, "memory_bytes": 16_000_000_000, "hang_s": 3.0}
 
 
 @pytest.fixture(scope="module")
@@ -59,10 +70,52 @@ async def test_a_leader_that_ends_by_a_signal_comes_back_before_the_planner_mend
 ) -> None:
     before = state(cluster)
     kill_leader(cluster, "quick", by)
-    async with AsyncClient(cluster.routers[0].address, ConnectionOptions(num_retries=60)) as client:
+    async with AsyncClient(cluster.routers[0].address, PATIENT) as client:
         result = await client.infer("quick", INPUTS, timeout_s=30)
     assert result.group
     assert state(cluster) == before
+
+
+async def test_a_leader_that_hangs_is_noticed_and_started_again_by_its_worker_alone(cluster: Cluster) -> None:
+    before = state(cluster)
+    async with cluster.client() as client, AsyncClient(cluster.routers[1].address, PATIENT) as patient:
+        under_way = asyncio.gather(*(infer_after(client, name, 0) for name in ("slow", "once")))
+        await asyncio.sleep(0.5)
+        with planner_asleep(cluster):
+            kill_leader(cluster, "quick", signal.SIGSTOP)
+            ends = await under_way
+            result = await patient.infer("quick", INPUTS, timeout_s=30)
+    assert [outcome(end) for end in ends] == ["Unavailable OUTCOME_UNKNOWN", "Aborted OUTCOME_UNKNOWN"]
+    assert result.group
+    assert state(cluster) == before
+
+
+async def test_while_a_worker_hangs_its_groups_serve_on_and_afterwards_nothing_has_changed(cluster: Cluster) -> None:
+    before = state(cluster), leader_pid(cluster, "quick")
+    os.kill(cluster.worker.pid, signal.SIGSTOP)
+    try:
+        await until(lambda: not cluster.planning.status().workers)
+        async with cluster.client() as client:
+            ends = [await infer_after(client, "quick", 0) for _ in range(5)]
+        with pytest.raises(FailedPrecondition, match="no worker is alive"):
+            cluster.apply(group(2, 1, [0, 1], "quick"))
+    finally:
+        os.kill(cluster.worker.pid, signal.SIGCONT)
+    await until(lambda: cluster.planning.status().workers)
+    assert {type(end) for end in ends} == {InferResult}
+    assert (state(cluster), leader_pid(cluster, "quick")) == before
+
+
+async def test_a_full_store_takes_no_change_and_requests_go_on(cluster: Cluster) -> None:
+    with Redis.from_url(cluster.redis.url) as redis:
+        redis.config_set("maxmemory", 1)
+        with pytest.raises(Unavailable, match="the shared store cannot be reached, or refuses"):
+            cluster.register(model("another"))
+        async with cluster.client(0) as first, cluster.client(1) as second:
+            ends = [await infer_after(client, "quick", 0.2) for _ in range(5) for client in (first, second)]
+        redis.config_set("maxmemory", 0)
+    cluster.register(model("another"))
+    assert {type(end) for end in ends} == {InferResult}
 
 
 async def test_a_router_without_redis_still_drains(cluster: Cluster) -> None:
@@ -97,8 +150,7 @@ async def test_requests_of_a_killed_worker_end_with_a_definite_status(cluster: C
 async def test_a_worker_that_comes_back_is_given_its_groups_and_serves_again(cluster: Cluster) -> None:
     before = cluster.placement()
     cluster.system.start("worker", **WORKER)
-    patient = ConnectionOptions(num_retries=60)
-    async with AsyncClient(cluster.routers[0].address, patient) as client:
+    async with AsyncClient(cluster.routers[0].address, PATIENT) as client:
         result = await client.infer("quick", INPUTS, timeout_s=30)
     after = cluster.placement()
     assert result.placement_version == after.version > before.version

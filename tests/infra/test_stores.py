@@ -8,6 +8,8 @@ import pytest
 from alpaserve.v1 import leader_pb2
 from alpaserve_cli.embedded_redis import EmbeddedRedis
 from redis.asyncio import Redis
+from redis.exceptions import AuthenticationError
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from services.core.errors import AlreadyExists, InvalidProfile, UnknownModel, UnknownProfile
 from services.core.model import ModelSource, RegisteredModel
@@ -15,7 +17,7 @@ from services.core.profile import Device, ModelProfile, ParallelConfig, Profiles
 from services.infra.background import background
 from services.infra.store import keys
 from services.infra.store.arrivals import ArrivalStore
-from services.infra.store.connection import connect
+from services.infra.store.connection import connect, reached
 from services.infra.store.members import MemberStore, WorkerRecord
 from services.infra.store.queues import QueueStore
 from services.infra.store.registry import ModelStore, ProfileStore
@@ -193,3 +195,26 @@ async def test_queue_states_are_told_as_they_are_published_also_after_a_restart_
             await asyncio.wait_for(publish("after"), 10)
             await until(lambda: seen[-1] == "after")
         await client.aclose()
+
+
+async def test_a_service_that_starts_while_redis_is_away_waits_for_it(tmp_path: Path) -> None:
+    with EmbeddedRedis(tmp_path) as server:
+        server.kill()
+        async with connect(server.url) as client:
+            waiting = asyncio.create_task(reached(client))
+            await asyncio.sleep(0.3)
+            assert not waiting.done()
+            server.start()
+            await asyncio.wait_for(waiting, 10)
+
+
+async def test_a_service_does_not_wait_forever_for_redis(tmp_path: Path) -> None:
+    with EmbeddedRedis(tmp_path) as server:
+        url = server.url
+        stranger = url.replace(url.partition("@")[0], "redis://:wrong")
+        async with connect(stranger) as client:
+            with pytest.raises(AuthenticationError):
+                await reached(client)
+    async with connect(url) as client:
+        with pytest.raises(RedisConnectionError):
+            await reached(client, within_s=0.0)

@@ -74,7 +74,8 @@ async def answers(
             yield request
             await asyncio.sleep(0.01)
 
-    return [response async for response in stub.Execute(sent(), timeout=10)]
+    bundles = [response async for response in stub.Execute(sent(), timeout=10)]
+    return [response for bundle in bundles for response in bundle.more]
 
 
 async def test_a_served_request_brings_its_outputs_and_sequence(
@@ -141,11 +142,21 @@ async def test_a_cancelled_request_that_waits_never_runs(
     stub: "leader_pb2_grpc.LeaderAsyncStub", executor: SteppedExecutor, leader: GroupLeader
 ) -> None:
     calls = asyncio.create_task(answers(stub, opening(), submit(1, "kept"), submit(2, "dropped"), cancel(2)))
-    await until(lambda: len(leader.clocks.flights) == 2)
-    await until(lambda: len(leader.clocks.flights) == 1)
+    # Two are admitted, and one of them ends.
+    await until(lambda: leader.num_events == 3)
     executor.finish(0, times=2)
     assert [answer.served.sequence for answer in await calls] == [1]
     assert executor.began == [(0, "kept")]
+
+
+async def test_what_travels_together_is_taken_in_order(
+    stub: "leader_pb2_grpc.LeaderAsyncStub", executor: SteppedExecutor
+) -> None:
+    executor.finish(0, times=2)
+    together = leader_pb2.ExecuteRequest(more=[submit(1, "kept"), submit(2, "dropped"), cancel(2), submit(3, "last")])
+    served = await answers(stub, opening(), together)
+    assert [answer.served.sequence for answer in served] == [1, 3]
+    assert executor.began == [(0, "kept"), (0, "last")]
 
 
 async def test_a_router_that_goes_away_takes_its_waiting_requests_along(
@@ -171,9 +182,9 @@ async def test_a_router_that_is_behind_is_told_that_the_group_is_going(
     leader.refuse_all()
     servicer.forget("g1")
     await call.write(submit(2, "late"))
-    refused = await call.read()
+    (refused,) = (await call.read()).more
     executor.finish(0)
-    served = await call.read()
+    (served,) = (await call.read()).more
     assert refused.failed.reason == leader_pb2.FAILURE_REASON_DRAINING
     assert not refused.failed.started
     assert served.served.sequence == 1

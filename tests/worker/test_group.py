@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from benchmarks.leaders import execute
 from services.worker.leader.emulated import EmulatedExecutor
 from services.worker.leader.flight import Failed, Failure, Outcome, Rejected, Served
 from services.worker.leader.group import GroupLeader
@@ -29,7 +30,7 @@ async def leader(executor: SteppedExecutor) -> AsyncIterator[GroupLeader]:
 
 
 def ask(leader: GroupLeader, tag: str, remaining_s: float = math.inf, model: str = "m") -> asyncio.Task[Outcome]:
-    return asyncio.create_task(leader.execute(model, tagged(tag), remaining_s))
+    return asyncio.create_task(execute(leader, model, tagged(tag), remaining_s))
 
 
 @pytest.mark.parametrize(
@@ -66,7 +67,7 @@ async def test_a_rejection_tells_the_predicted_finish(leader: GroupLeader) -> No
     for _ in range(2):
         ask(leader, "ahead")
     await settled()
-    outcome = await leader.execute("other", tagged("late"), 39.0)
+    outcome = await execute(leader, "other", tagged("late"), 39.0)
     assert isinstance(outcome, Rejected)
     assert outcome.predicted_s == pytest.approx(45.0, abs=1.0)
     assert not outcome.queue_full
@@ -77,7 +78,7 @@ async def test_a_rejected_request_changes_nothing(leader: GroupLeader, executor:
     await settled()
     clocks, events, flights = leader.clocks.planned(0.0), leader.num_events, dict(leader.clocks.flights)
     before = list(clocks)
-    await leader.execute("m", tagged("late"), 1.0)
+    await execute(leader, "m", tagged("late"), 1.0)
     await settled()
     assert leader.clocks.planned(0.0) == before
     assert leader.num_events == events
@@ -130,7 +131,7 @@ async def test_a_full_queue_rejects_even_what_has_no_deadline(leader: GroupLeade
     for _ in range(4):
         ask(leader, "ahead")
     await settled()
-    outcome = await leader.execute("m", tagged("fifth"), math.inf)
+    outcome = await execute(leader, "m", tagged("fifth"), math.inf)
     assert isinstance(outcome, Rejected)
     assert outcome.predicted_s == pytest.approx(60.0, abs=1.0)
     assert outcome.queue_full
@@ -143,7 +144,7 @@ async def test_unload_waits_for_what_was_admitted_and_refuses_the_rest(
     await settled()
     unloading = asyncio.create_task(leader.unload("m"))
     await settled()
-    refused = await leader.execute("m", tagged("late"), math.inf)
+    refused = await execute(leader, "m", tagged("late"), math.inf)
     elsewhere = ask(leader, "elsewhere", model="other")
     await settled()
     assert isinstance(refused, Failed)
@@ -153,7 +154,7 @@ async def test_unload_waits_for_what_was_admitted_and_refuses_the_rest(
     executor.finish(0, times=2)
     executor.finish(1, times=2)
     await unloading
-    afterwards = await leader.execute("m", tagged("later"), math.inf)
+    afterwards = await execute(leader, "m", tagged("later"), math.inf)
     assert isinstance(await admitted, Served)
     assert isinstance(await elsewhere, Served)
     assert executor.unloaded == ["m"]
@@ -238,7 +239,7 @@ async def test_a_failing_stage_ends_its_request_and_no_other(
 
 
 async def test_inputs_that_the_model_does_not_take_are_told_apart(leader: GroupLeader) -> None:
-    outcome = await leader.execute("m", tagged("bad"), math.inf)
+    outcome = await execute(leader, "m", tagged("bad"), math.inf)
     assert outcome == Failed(Failure.INVALID_INPUT, "tag is 'bad'")
     assert leader.clocks.flights == {}
 

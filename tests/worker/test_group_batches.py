@@ -7,6 +7,7 @@ from time import monotonic
 
 import pytest
 
+from benchmarks.leaders import execute
 from services.worker.leader.emulated import EmulatedExecutor
 from services.worker.leader.flight import Failed, Failure, Outcome, Served
 from services.worker.leader.group import GroupLeader
@@ -31,7 +32,7 @@ async def leader(executor: SteppedExecutor) -> AsyncIterator[GroupLeader]:
 
 
 def ask(leader: GroupLeader, tag: str, remaining_s: float = math.inf, model: str = "m") -> asyncio.Task[Outcome]:
-    return asyncio.create_task(leader.execute(model, tagged(tag), remaining_s))
+    return asyncio.create_task(execute(leader, model, tagged(tag), remaining_s))
 
 
 async def asked(leader: GroupLeader, tags: str, model: str = "m") -> list[asyncio.Task[Outcome]]:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from benchmarks.leaders import execute
 from services.core.errors import AlpaServeError, DoesNotFit, InvalidModel
 from services.core.model import ModelSource, RegisteredModel
 from services.core.profile import ParallelConfig
@@ -51,7 +52,7 @@ async def leader() -> AsyncIterator[GroupLeader]:
 async def answers(leader: GroupLeader, *sentences: list[int]) -> list[Served]:
     """To all at once: the first runs alone, and the others wait meanwhile."""
     asked: list[asyncio.Task[Outcome]] = [
-        asyncio.create_task(leader.execute("m", {"input_ids": np.array(ids, dtype=np.int64)}, math.inf))
+        asyncio.create_task(execute(leader, "m", {"input_ids": np.array(ids, dtype=np.int64)}, math.inf))
         for ids in sentences
     ]
     return [outcome for outcome in await asyncio.gather(*asked) if isinstance(outcome, Served)]

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from services.core.device import DeviceCosts, Link
-from services.core.errors import AlpaServeError, DoesNotFit, GroupUnavailable, InvalidModel
+from services.core.errors import AlpaServeError, DoesNotFit, GroupUnavailable, InvalidModel, InvalidPlacement
 from services.core.model import ModelSource, RegisteredModel
 from services.core.profile import ParallelConfig
 from services.worker.actors import HostedGroup
@@ -42,6 +42,7 @@ class Host:
     config: ParallelConfig
     executor: str = "jax"
     drain_s: float = 5.0
+    load_bytes_per_s: float | None = None
     leaders: list[FailingLeader] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -51,6 +52,7 @@ class Host:
             num_devices=2,
             memory_bytes=1000,
             drain_s=self.drain_s,
+            load_bytes_per_s=self.load_bytes_per_s,
         )
         self.groups = HostedGroups(settings, self._leader)
 
@@ -159,3 +161,34 @@ async def test_a_load_that_hangs_does_not_keep_a_worker_from_stopping() -> None:
     assert host.leader.asked == ["load g m", "stop"]
     host.leader.gate.set()
     await loading
+
+
+async def test_real_devices_take_no_time_that_is_only_told() -> None:
+    host = Host(PIPELINE, "jax", load_bytes_per_s=1.0)
+    async with asyncio.timeout(5):
+        await host.place()
+    assert host.held() == (["m"], [900, 900])
+
+
+async def test_emulated_devices_take_the_time_that_they_are_told() -> None:
+    host = Host(PIPELINE, "emulated", load_bytes_per_s=90_000.0)
+    await host.groups.form("g", PIPELINE, (0, 1))
+    assert await host.groups.load("g", host.of(REPLICA)) == 0.01 + 0.5
+
+
+@pytest.mark.parametrize(
+    ("wanted", "error"),
+    [
+        (replace(REPLICA, stage_latency_s=(0.1, 0.1), stage_weight_bytes=(1001,)), DoesNotFit),
+        (REPLICA, InvalidPlacement),
+    ],
+)
+async def test_what_emulated_devices_cannot_load_is_refused_at_once(
+    wanted: Replica, error: type[AlpaServeError]
+) -> None:
+    host = Host(PIPELINE, "emulated", load_bytes_per_s=1.0)
+    await host.groups.form("g", PIPELINE, (0, 1))
+    async with asyncio.timeout(5):
+        with pytest.raises(error):
+            await host.groups.load("g", wanted)
+    assert host.held() == ([], [0, 0])

@@ -15,7 +15,7 @@ from services.worker.settings import WorkerSettings
 async def opened(redis_url: str, port: int = 0) -> AsyncIterator[str]:
     """A process of leaders that routers reach; its address."""
     process = LeaderProcess(WorkerSettings(redis_url=redis_url, executor="emulated"))
-    address, _ = await process.open(port)
+    address = await process.open(port)
     serving = asyncio.create_task(process.serve())
     try:
         yield address

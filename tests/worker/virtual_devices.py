@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from benchmarks.leaders import execute
 from services.worker.leader.executor import Replica, Tensors
 from services.worker.leader.flight import Outcome
 from services.worker.leader.group import GroupLeader
@@ -82,7 +83,7 @@ class VirtualGroup:
         """Let time go on until a request arrives, and the leader decide on it."""
         await self.devices.until(arrival_s)
         inputs: Any = {"tag": tag}
-        self.asked[tag] = asyncio.create_task(self.leader.execute(model, inputs, allowed_s))
+        self.asked[tag] = asyncio.create_task(execute(self.leader, model, inputs, allowed_s))
         await settled()
 
 

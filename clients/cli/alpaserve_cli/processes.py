@@ -84,9 +84,11 @@ class StartingService:
 
 
 def launch(service: str, env: Mapping[str, str], log_path: Path) -> StartingService:
-    """Run `services.<service>` with `env` over this process's own, and do not wait for it."""
+    """Run `services.<service>`, or the module that a name with a dot is, with `env` over this process's own, and do
+    not wait for it."""
+    module = service if "." in service else f"services.{service}"
     log_offset = log_path.stat().st_size if log_path.exists() else 0
-    child = start_child([sys.executable, "-P", "-m", f"services.{service}"], log_path, env=env)
+    child = start_child([sys.executable, "-P", "-m", module], log_path, env=env)
     return StartingService(service, log_path, log_offset, child)
 
 

@@ -21,6 +21,8 @@ from services.core.workload import Workload
 
 _LONGEST_NAP_S = 0.1
 _MAX_MESSAGE_BYTES = 64 * 2**20
+# A router that comes back is found within so much time.
+_RECONNECT_MS = 1_000
 
 
 OnProgress = Callable[[Progress], None]
@@ -88,6 +90,7 @@ class Replay:
         """A connection of its own: gRPC would let equal channels share one."""
         arguments = [
             ("grpc.use_local_subchannel_pool", 1),
+            ("grpc.max_reconnect_backoff_ms", _RECONNECT_MS),
             ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
             ("grpc.max_send_message_length", _MAX_MESSAGE_BYTES),
         ]

@@ -26,10 +26,10 @@ class Member:
 
 
 class Backoff:
-    """When something that died may start again: doubling pauses, until it ran for a minute."""
+    """When something that died may start again: at once if it ran for a minute, else after doubling pauses."""
 
     def __init__(self) -> None:
-        self._pause_s = _FIRST_PAUSE_S / 2
+        self._pause_s = 0.0
         self._started_s = -_STABLE_AFTER_S
         self._due_s: float | None = None
 
@@ -41,7 +41,7 @@ class Backoff:
         """Whether the dead may start; the first question sets the time."""
         if self._due_s is None:
             stable = now_s - self._started_s >= _STABLE_AFTER_S
-            self._pause_s = _FIRST_PAUSE_S if stable else min(2 * self._pause_s, _LONGEST_PAUSE_S)
+            self._pause_s = 0.0 if stable else min(max(2 * self._pause_s, _FIRST_PAUSE_S), _LONGEST_PAUSE_S)
             self._due_s = now_s + self._pause_s
         return now_s >= self._due_s
 
@@ -71,10 +71,11 @@ class Supervisor:
         self._running: list[_Running] = []
 
     def start_all(self, members: Sequence[Member]) -> dict[str, ServiceProcess]:
-        """Start them side by side and wait until all serve; the processes by name.
+        """Start them side by side, beside those that run, and wait until all serve; the processes by name.
 
         Raises: ServiceStartError. What had started then still needs `stop_all`.
         """
+        first = len(self._running)
         starting = [launch(member.service, member.env, self._log_dir / f"{member.name}.log") for member in members]
         try:
             for member, service in zip(members, starting, strict=True):
@@ -82,10 +83,14 @@ class Supervisor:
                 running.backoff.note_start(time.monotonic())
                 self._running.append(running)
         except BaseException:
-            for service in starting[len(self._running) :]:
+            for service in starting[len(self._running) - first :]:
                 service.child.kill()
             raise
-        return {running.member.name: running.process for running in self._running}
+        return {running.member.name: running.process for running in self._running[first:]}
+
+    def pids(self) -> dict[str, int]:
+        """The processes that run now, by name."""
+        return {running.member.name: running.process.pid for running in self._running}
 
     def revive(self) -> Iterator[str]:
         """Restart what died and is due; a line for each. Call it over and over."""

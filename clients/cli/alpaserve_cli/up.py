@@ -7,7 +7,7 @@ import socket
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -19,6 +19,7 @@ from alpaserve_cli.failures import CommandError
 from alpaserve_cli.health import wait_until_healthy
 from alpaserve_cli.output import Output, OutputOption, print_json, print_table
 from alpaserve_cli.processes import ServiceProcess
+from alpaserve_cli.ray_host import with_ray
 from alpaserve_cli.supervisor import Member, Supervisor
 
 _POLL_S = 0.1
@@ -33,10 +34,27 @@ class Executor(StrEnum):
     EMULATED = "emulated"
 
 
+class ReplaceMode(StrEnum):
+    """Whether placements follow the traffic."""
+
+    OFF = "off"
+    ADVISORY = "advisory"
+    AUTO = "auto"
+
+
+class Controller(StrEnum):
+    """What gives the planner a reason to look for another placement."""
+
+    FORECAST = "forecast"
+    DRIFT = "drift"
+    PERIODIC = "periodic"
+
+
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """What to run. `first_port` is the first router's, the next ones the planner's and the
-    profiler's; 0 takes free ones."""
+    """What to run. `first_port` is the first router's (every router's if `shares_port`), the next ones the
+    planner's and the profiler's; 0 takes free ones. What of `planner` is not given is as in this process's
+    environment."""
 
     executor: str
     num_devices: int
@@ -44,6 +62,8 @@ class Layout:
     num_routers: int
     host: str
     first_port: int
+    planner: Mapping[str, str] = field(default_factory=dict)
+    shares_port: bool = False
 
 
 DataDirOption = Annotated[Path, typer.Option("--data-dir", help="Where placements, profiles and logs are kept.")]
@@ -63,10 +83,20 @@ def up(
     ] = None,
     redis_url: RedisUrlOption = "",
     routers: Annotated[int, typer.Option("--routers", min=1, help="Number of routers.")] = 1,
+    share_port: Annotated[
+        bool, typer.Option("--share-port", help="All routers listen on the first one's port.")
+    ] = False,
     host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[
         int, typer.Option("--port", min=0, max=65000, help="The first router's; planner and profiler follow. 0: any.")
     ] = 50051,
+    replace: Annotated[
+        ReplaceMode | None,
+        typer.Option("--replace", help="Whether placements follow the traffic; advisory decides, but applies nothing."),
+    ] = None,
+    controller: Annotated[
+        Controller | None, typer.Option("--controller", help="What gives a reason to look for another placement.")
+    ] = None,
     drain: Annotated[float, typer.Option("--drain", min=0, help="Seconds that admitted work has to finish.")] = 30.0,
     output: OutputOption = Output.TABLE,
 ) -> None:
@@ -74,7 +104,9 @@ def up(
 
     What dies is restarted. SIGINT or SIGTERM drains and stops it all; a second one stops it at once.
     """
-    layout = Layout(executor.value, num_devices, memory_bytes, routers, host, port)
+    following = {"ALPASERVE_REPLACE_MODE": replace, "ALPASERVE_CONTROLLER": controller}
+    planner = {name: value.value for name, value in following.items() if value is not None}
+    layout = Layout(executor.value, num_devices, memory_bytes, routers, host, port, planner, share_port)
     check_ports(layout)
     directory = data_dir.expanduser()
     redis = None if redis_url else EmbeddedRedis(directory / "redis")
@@ -83,7 +115,11 @@ def up(
     with contextlib.suppress(StopRequested):
         try:
             url = redis.start() if redis else redis_url
-            processes = supervisor.start_all(members(layout, directory, url, drain))
+            services = members(layout, directory, url, drain)
+            worker = next(member for member in services if member.service == "worker")
+            ray, joining = with_ray(worker)
+            supervisor.start_all([ray])
+            processes = supervisor.start_all([joining if member is worker else member for member in services])
             for process in processes.values():
                 wait_until_healthy(process.address, _HEALTH_TIMEOUT_S)
             print_processes(processes, directory / "logs", output)
@@ -116,6 +152,8 @@ def check_ports(layout: Layout) -> None:
 
     Raises: CommandError for a port that is taken.
     """
+    if layout.shares_port and not layout.first_port:
+        raise CommandError("--share-port needs a --port that is not 0")
     for port in range(layout.first_port, layout.first_port + 3) if layout.first_port else ():
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -141,14 +179,16 @@ def members(layout: Layout, directory: Path, redis_url: str, drain_s: float) -> 
     }
     if layout.memory_bytes is not None:
         devices["ALPASERVE_MEMORY_BYTES"] = str(layout.memory_bytes)
+    first_router = _port(layout, 0) | {"ALPASERVE_SHARES_PORT": str(layout.shares_port)}
     found = [
-        Member("planner", "planner", shared | _port(layout, 1)),
+        Member("planner", "planner", {**shared, **layout.planner, **_port(layout, 1)}),
         Member("worker", "worker", shared | devices | {"ALPASERVE_PORT": "0", "ALPASERVE_WORKER_NAME": "local"}),
         Member("profiler", "profiler", shared | devices | _port(layout, 2)),
-        Member("router", "router", shared | _port(layout, 0)),
+        Member("router", "router", shared | first_router),
     ]
     others = range(2, layout.num_routers + 1)
-    return found + [Member(f"router-{n}", "router", shared | {"ALPASERVE_PORT": "0"}) for n in others]
+    router = first_router if layout.shares_port else {"ALPASERVE_PORT": "0"}
+    return found + [Member(f"router-{n}", "router", shared | router) for n in others]
 
 
 def _port(layout: Layout, offset: int) -> dict[str, str]:

@@ -11,6 +11,10 @@ from alpaserve_client.errors import Unavailable
 
 _FIRST_PAUSE_S = 0.05
 _LONGEST_PAUSE_S = 1.0
+# How gRPC tells of a call that was never sent.
+_NOT_CONNECTED = "failed to connect"
+# A service that comes back is found within so much time.
+_RECONNECT_MS = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +74,9 @@ def channel_arguments(options: ConnectionOptions) -> list[tuple[str, int]]:
     return [
         ("grpc.keepalive_time_ms", round(options.keepalive_s * 1000)),
         ("grpc.keepalive_timeout_ms", round(options.keepalive_s * 500)),
+        ("grpc.http2.ping_timeout_ms", round(options.keepalive_s * 500)),
         ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.max_reconnect_backoff_ms", _RECONNECT_MS),
         ("grpc.http2.max_pings_without_data", 0),
         ("grpc.max_receive_message_length", options.max_message_bytes),
         ("grpc.max_send_message_length", options.max_message_bytes),
@@ -78,9 +84,9 @@ def channel_arguments(options: ConnectionOptions) -> list[tuple[str, int]]:
 
 
 def retrying(num_retries: int, timeout_s: float) -> tenacity.Retrying:
-    """Calls a function again after `Unavailable`, and only then, ending before the timeout."""
+    """Calls a function again while it is not under way anywhere, ending before the timeout."""
     return tenacity.Retrying(
-        retry=tenacity.retry_if_exception_type(Unavailable),
+        retry=tenacity.retry_if_exception(_may_repeat),
         stop=_stop(num_retries, timeout_s),
         wait=_pause,
         reraise=True,
@@ -90,11 +96,17 @@ def retrying(num_retries: int, timeout_s: float) -> tenacity.Retrying:
 def async_retrying(num_retries: int, timeout_s: float) -> tenacity.AsyncRetrying:
     """The same for coroutine functions."""
     return tenacity.AsyncRetrying(
-        retry=tenacity.retry_if_exception_type(Unavailable),
+        retry=tenacity.retry_if_exception(_may_repeat),
         stop=_stop(num_retries, timeout_s),
         wait=_pause,
         reraise=True,
     )
+
+
+def _may_repeat(error: BaseException) -> bool:
+    """Whether nobody runs the call, or it may run twice: a router says so, and a call that never got to one does not
+    run. One whose connection broke may."""
+    return isinstance(error, Unavailable) and (bool(error.reason) or error.message.startswith(_NOT_CONNECTED))
 
 
 def _stop(num_retries: int, timeout_s: float) -> tenacity.stop.stop_any:

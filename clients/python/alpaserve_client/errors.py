@@ -79,7 +79,8 @@ class Aborted(AlpaServeClientError):
 
 
 class Unavailable(AlpaServeClientError):
-    """Nobody serves there now; safe to try again."""
+    """Nobody serves there now. With a `reason`, or if there was no connection, safe to try again; otherwise the
+    connection broke, and the request may have run."""
 
 
 class Unauthenticated(AlpaServeClientError):

@@ -2,15 +2,23 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from time import monotonic
 
+import structlog
 from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
+from redis.exceptions import AuthenticationError, ResponseError
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from services.infra.background import repeating
+from services.infra.store import keys
+
+log = structlog.get_logger()
+
+REACH_EVERY_S, REACH_WITHIN_S = 0.5, 30.0
 # A server that is full, read-only or forbids it serves as little as one that is away.
 STORE_ERRORS = (RedisConnectionError, RedisTimeoutError, ResponseError)
 OUTAGES = (*STORE_ERRORS, OSError)
@@ -25,6 +33,24 @@ def connect(url: str) -> Redis:
         health_check_interval=10,
         retry=Retry(ExponentialBackoff(cap=0.2, base=0.02), 3),
     )
+
+
+async def reached(redis: Redis, within_s: float = REACH_WITHIN_S) -> None:
+    """Wait until Redis answers: a service that starts during an outage serves once it is over.
+
+    Raises: what Redis raises if it refuses this service, or the outage lasts for `within_s`.
+    """
+    give_up_s = monotonic() + within_s
+    async for _ in repeating(REACH_EVERY_S):
+        try:
+            await redis.exists(keys.CURRENT_VERSION)
+            return
+        except AuthenticationError:
+            raise
+        except OUTAGES as error:
+            if monotonic() > give_up_s:
+                raise
+            log.warning("store_awaited", error=str(error))
 
 
 @asynccontextmanager

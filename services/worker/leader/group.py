@@ -86,18 +86,8 @@ class GroupLeader:
         """Take no new work."""
         self._leaving.update(self.replicas)
 
-    async def execute(self, model: str, inputs: Tensors, remaining_s: float) -> Outcome:
-        """Admit and run one request that must end within `remaining_s` (infinite: no deadline)."""
-        admission = self._admit(model, inputs, remaining_s)
-        if not isinstance(admission, Flight):
-            return admission
-        try:
-            return await asyncio.shield(admission.outcome)
-        except asyncio.CancelledError:
-            self._abandon(admission)
-            raise
-
-    def _admit(self, model: str, inputs: Tensors, remaining_s: float) -> Flight | Rejected | Failed:
+    def admit(self, model: str, inputs: Tensors, remaining_s: float) -> Flight | Rejected | Failed:
+        """Take one request that must end within `remaining_s` into the queue; its flight ends with the outcome."""
         replica = self.replicas.get(model)
         if replica is None:
             return Failed(Failure.NOT_LOADED, f"group {self.name} does not hold model {model!r}")
@@ -188,7 +178,7 @@ class GroupLeader:
         for flight in batch.members:
             self._end(flight, Failed(Failure.INTERNAL, "internal error", True))
 
-    def _abandon(self, flight: Flight) -> None:
+    def abandon(self, flight: Flight) -> None:
         """Nobody waits for an answer any more: a request that has not begun never will."""
         flight.is_wanted = False
         if not flight.has_begun:

@@ -4,7 +4,6 @@ Its class is run as a Ray actor; the worker is its only caller.
 """
 
 import asyncio
-import os
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from time import monotonic
@@ -52,8 +51,11 @@ class LeaderProcess:
         self._server: Server | None = None
         self._stopping = asyncio.Event()
 
-    async def open(self, port: int) -> tuple[str, int]:
-        """Let routers in, at a port of this host (0: a free one); returns the address and this process's id.
+    async def answers(self) -> None:
+        """Return at once: this process does not hang."""
+
+    async def open(self, port: int) -> str:
+        """Let routers in, at a port of this host (0: a free one); returns the address.
 
         Raises: RuntimeError if the port is taken.
         """
@@ -61,7 +63,7 @@ class LeaderProcess:
         server.add(self._servicer, leader_pb2_grpc.add_LeaderServicer_to_server, leader_pb2, "Leader")
         await server.start()
         self._server = server
-        return server.address, os.getpid()
+        return server.address
 
     async def serve(self) -> None:
         """Publish queue states until `stop`; what was admitted then has `drain_s` to finish."""
