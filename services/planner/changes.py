@@ -1,61 +1,46 @@
-"""What a transition leads to, and its single steps on workers and routers."""
+"""What a transition leads to, and all that running it needs."""
 
 import math
-from collections.abc import Awaitable, Mapping
-from dataclasses import dataclass
-from time import monotonic
-from typing import TypeVar
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
-import grpc.aio
-import structlog
 from alpaserve.v1 import worker_pb2
 
 from services.core.deployment import DeployedGroup, DeployedModel, Deployment
 from services.core.difference import load_bytes
-from services.core.errors import (
-    AlpaServeError,
-    DoesNotFit,
-    GroupUnavailable,
-    InvalidModel,
-    InvalidPlacement,
-    InvalidProfile,
-    UnknownModel,
-)
+from services.core.errors import InvalidModel, InvalidPlacement, InvalidProfile, UnknownModel
 from services.core.model import RegisteredModel
+from services.core.phasing import Rates, plan_transition
 from services.core.placement import Group, Placement, check_placement
 from services.core.profile import ParallelConfig, Profiles
 from services.core.spec import Spec
-from services.infra.background import repeating
-from services.infra.store.members import MemberStore, WorkerRecord
-from services.infra.wire import config_message, device_costs_message, model_message, to_config
-from services.planner.cluster import LiveCluster, WorkerStubs
-from services.planner.transition import Transition, plan_transition
-
-log = structlog.get_logger()
-
-ROUTERS_FOLLOW_S = 2.0
-POLL_S = 0.01
-Answer = TypeVar("Answer")
+from services.core.steps import Schedule, StepCosts, schedule, step_times
+from services.core.transition import Transition
+from services.infra.wire import device_costs_message, model_message
+from services.planner.cluster import LiveCluster
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A transition, where it leads, and the weight bytes that it loads over all devices."""
+    """A transition, the weight bytes that it loads over all devices, and its steps with what they should take."""
 
     transition: Transition
-    target: Placement
     load_bytes: int
+    schedule: Schedule
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A placement on global device ids, with all that running it needs."""
+    """A placement on global device ids, with all that running it needs; `costs` are the steps' by worker, and `rates`
+    what is asked of each model, where that is known."""
 
     placement: Placement
     cluster: LiveCluster
     models: Mapping[str, RegisteredModel]
     profiles: Profiles
     policy: str
+    costs: Mapping[str, StepCosts] = field(default_factory=dict)
+    rates: Rates | None = None
 
     def check(self) -> None:
         """Raises: InvalidPlacement, UnknownModel, UnknownProfile, DoesNotFit, InvalidModel."""
@@ -77,7 +62,7 @@ class Target:
             deployed_model(self.models[name], self.profiles)
 
     def transition_from(self, running: Deployment) -> Transition:
-        return plan_transition(running, self.placement, self.heaviest, self.cluster.memory_bytes)
+        return plan_transition(running, self.placement, self.heaviest, self.cluster.memory_bytes, self.rates)
 
     def change(self, transition: Transition) -> Change:
         """What a transition to this target changes."""
@@ -85,7 +70,20 @@ class Target:
         for index, model in transition.loads:
             config = self.placement.groups[index].config
             num_bytes += load_bytes(self.profiles[self.models[model].profile], config)
-        return Change(transition, self.placement, num_bytes)
+        return Change(transition, num_bytes, self.schedule(transition))
+
+    def schedule(self, transition: Transition) -> Schedule:
+        """The steps, each with what such steps took before. A drain should take what one request of its model does."""
+        times = step_times(
+            self._costs_at,
+            self.heaviest,
+            drained_s=lambda group, model, switched_s: switched_s + sum(group.replicas[model]),
+            switch_s=max((costs.switch_s for costs in self.costs.values()), default=0.0),
+        )
+        return schedule(transition, times)
+
+    def _costs_at(self, group: Group) -> StepCosts:
+        return self.costs.get(self.cluster.worker_of(group).name, StepCosts())
 
     def heaviest(self, model: str, config: ParallelConfig) -> int:
         return self.profiles[self.models[model].profile].at(config).heaviest_stage_bytes
@@ -133,76 +131,3 @@ def deployed_model(model: RegisteredModel, profiles: Profiles) -> DeployedModel:
         return DeployedModel(None, model.idempotent)
     slo_s = model.spec().slo(profiles)
     return DeployedModel(None if math.isinf(slo_s) else slo_s, model.idempotent)
-
-
-class Workers:
-    """The steps that workers take. All may be repeated."""
-
-    def __init__(self, stubs: WorkerStubs, step_timeout_s: float) -> None:
-        self._stubs = stubs
-        self._timeout_s = step_timeout_s
-
-    async def running(self, worker: WorkerRecord) -> dict[str, DeployedGroup]:
-        """The groups that really run there, without latencies."""
-        request = worker_pb2.GetWorkerStatusRequest()
-        status = await self._answer(self._stubs.at(worker.address).GetWorkerStatus(request, timeout=5.0))
-        return {
-            group.group: DeployedGroup(
-                name=group.group,
-                config=to_config(group.config),
-                devices=tuple(worker.first_device + device for device in group.local_devices),
-                worker=worker.name,
-                address=group.address,
-                replicas=dict.fromkeys(group.models, ()),
-            )
-            for group in status.groups
-        }
-
-    async def form(self, worker: WorkerRecord, name: str, group: Group) -> DeployedGroup:
-        request = worker_pb2.FormGroupRequest(
-            group=name,
-            config=config_message(group.config),
-            local_devices=[device - worker.first_device for device in group.devices],
-        )
-        formed = await self._answer(self._stubs.at(worker.address).FormGroup(request, timeout=self._timeout_s))
-        return DeployedGroup(name, group.config, group.devices, worker.name, formed.address, {})
-
-    async def load(self, worker: WorkerRecord, group: DeployedGroup, model: str, target: Target) -> None:
-        request = target.load_request(group, model)
-        await self._answer(self._stubs.at(worker.address).LoadModel(request, timeout=self._timeout_s))
-
-    async def unload(self, worker: WorkerRecord, group: str, model: str) -> None:
-        request = worker_pb2.UnloadModelRequest(group=group, model=model)
-        await self._answer(self._stubs.at(worker.address).UnloadModel(request, timeout=self._timeout_s))
-
-    async def dissolve(self, worker: WorkerRecord, group: str) -> None:
-        request = worker_pb2.DissolveGroupRequest(group=group)
-        await self._answer(self._stubs.at(worker.address).DissolveGroup(request, timeout=self._timeout_s))
-
-    async def _answer(self, call: Awaitable[Answer]) -> Answer:
-        try:
-            return await call
-        except grpc.aio.AioRpcError as error:
-            raise step_error(error) from None
-
-
-def step_error(error: grpc.aio.AioRpcError) -> AlpaServeError:
-    """A worker's refusal as the error it was."""
-    kinds: dict[grpc.StatusCode, type[AlpaServeError]] = {
-        grpc.StatusCode.FAILED_PRECONDITION: DoesNotFit,
-        grpc.StatusCode.INVALID_ARGUMENT: InvalidModel,
-    }
-    return kinds.get(error.code(), GroupUnavailable)(str(error.details()))
-
-
-async def routers_follow(members: MemberStore, version: int) -> None:
-    """Wait until every live router serves `version`; one that does not in time is silent, and will find
-    out from the groups themselves."""
-    give_up_s = monotonic() + ROUTERS_FOLLOW_S
-    async for _ in repeating(POLL_S):
-        seen = await members.router_versions()
-        if all(served >= version for served in seen.values()):
-            return
-        if monotonic() > give_up_s:
-            log.warning("routers_behind", placement_version=version, seen=seen)
-            return

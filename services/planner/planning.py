@@ -10,6 +10,7 @@ from alpaserve.v1 import planner_pb2
 from services.core.attainment import Report, report
 from services.core.batched_simulator import Batching, batching_for, batching_of, kernels_once, simulate_batched
 from services.core.errors import InvalidArgument
+from services.core.phasing import Rates
 from services.core.placement import Placement
 from services.core.problem import Problem
 from services.core.simulator import simulate
@@ -62,10 +63,10 @@ class Planning:
         found = await asyncio.to_thread(found_message, hunt, placement)
         found.base_version = current.version
         if live is not None and not request.HasField("profiles"):
-            found.diff.CopyFrom(diff_message(await self._stewardship.preview(placement)))
+            found.diff.CopyFrom(diff_message(await self._stewardship.preview(placement, rates_of(problem))))
         yield planner_pb2.PlanResponse(plan=found)
         if not request.validate_only and hunt.reached:
-            applied = await self._stewardship.apply(placement, plan.policy, current.version)
+            applied = await self._stewardship.apply(placement, plan.policy, current.version, rates_of(problem))
             yield planner_pb2.PlanResponse(applied=applied_message(applied))
 
     async def explore(self, request: planner_pb2.ExploreRequest) -> AsyncIterator[planner_pb2.ExploreResponse]:
@@ -114,6 +115,13 @@ def simulated(problem: Problem, placement: Placement, batching: Batching | None)
         return report(problem, placement, simulate_batched(problem, placement, batching, kernels))
     outcome = simulate(problem, problem.placement_layout(placement), placement.dispatch_rule)
     return report(problem, placement, outcome)
+
+
+def rates_of(problem: Problem) -> Rates:
+    """Requests per second of each model in the workload that is planned for."""
+    span_s = problem.workload.span_s or 1.0
+    counts = problem.workload.num_requests_of
+    return {name: float(count) / span_s for name, count in zip(problem.workload.names, counts, strict=True)}
 
 
 def check_scope(request: planner_pb2.PlanRequest, is_applied: bool) -> None:

@@ -9,9 +9,11 @@ from google.protobuf import timestamp_pb2
 
 from services.core.deployment import Deployment
 from services.infra.store.placements import PlacementStore
+from services.infra.store.transitions import TransitionStore
 from services.infra.wire import deployment_message, model_message, to_model, to_placement
 from services.planner.catalog import Catalog
-from services.planner.messages import applied_message, diff_message
+from services.planner.decisions import Decisions
+from services.planner.messages import applied_message, diff_message, transition_message
 from services.planner.planning import Planning
 from services.planner.status import StatusReader
 from services.planner.stewardship import Stewardship
@@ -29,12 +31,16 @@ class PlannerServicer(planner_pb2_grpc.PlannerServicer):
         placements: PlacementStore,
         catalog: Catalog,
         status: StatusReader,
+        records: TransitionStore,
+        decisions: Decisions,
     ) -> None:
         self._planning = planning
         self._stewardship = stewardship
         self._placements = placements
         self._catalog = catalog
         self._status = status
+        self._records = records
+        self._decisions = decisions
 
     async def Plan(self, request: planner_pb2.PlanRequest, context: Context) -> AsyncIterator[planner_pb2.PlanResponse]:
         async for response in self._planning.plan(request):
@@ -70,6 +76,12 @@ class PlannerServicer(planner_pb2_grpc.PlannerServicer):
         async for deployment in self._placements.watch():
             yield planner_pb2.WatchPlacementResponse(placement=deployment_message(deployment))
 
+    async def WatchTransition(
+        self, request: planner_pb2.WatchTransitionRequest, context: Context
+    ) -> AsyncIterator[planner_pb2.WatchTransitionResponse]:
+        async for record in self._records.watch():
+            yield planner_pb2.WatchTransitionResponse(transition=transition_message(record) if record else None)
+
     async def RollbackPlacement(
         self, request: planner_pb2.RollbackPlacementRequest, context: Context
     ) -> planner_pb2.RollbackPlacementResponse:
@@ -103,6 +115,17 @@ class PlannerServicer(planner_pb2_grpc.PlannerServicer):
 
     async def GetStatus(self, request: planner_pb2.GetStatusRequest, context: Context) -> planner_pb2.GetStatusResponse:
         return await self._status.read()
+
+    async def ListDecisions(
+        self, request: planner_pb2.ListDecisionsRequest, context: Context
+    ) -> planner_pb2.ListDecisionsResponse:
+        return await self._decisions.newest(request.limit)
+
+    async def WatchDecisions(
+        self, request: planner_pb2.WatchDecisionsRequest, context: Context
+    ) -> AsyncIterator[planner_pb2.WatchDecisionsResponse]:
+        async for decision in self._decisions.watch(request.limit):
+            yield planner_pb2.WatchDecisionsResponse(decision=decision)
 
     async def _version(self, version: int) -> Deployment:
         return await (self._placements.at(version) if version else self._placements.current())

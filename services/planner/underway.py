@@ -1,25 +1,32 @@
-"""A transition under way: what is loaded so far, and the deployment that routers may follow now."""
+"""A transition under way: its groups so far, and the deployment that routers may follow now."""
 
 from dataclasses import replace
 
 from services.core.deployment import DeployedGroup, Deployment
+from services.core.placement import Group
+from services.core.transition import Standing, Transition
 from services.planner.changes import Target
-from services.planner.transition import Load, ReplicaRef, Transition
 
 
 class Underway:
-    """Between `running` and the target. `groups` are the target's, by index, as far as they run."""
+    """Between what ran and the target. `groups` are the target's, by index, as far as they run."""
 
-    def __init__(self, running: Deployment, transition: Transition, target: Target) -> None:
-        self._running = {group.name: group for group in running.groups}
+    def __init__(self, transition: Transition, target: Target) -> None:
+        self._running = {group.name: group for group in transition.running}
         self._target = target
+        self.standing = Standing(transition)
         self.groups: dict[int, DeployedGroup] = dict(transition.kept)
-        self.loaded: set[Load] = set()
-        self.removed: set[ReplicaRef] = set()
         self._published = set(self._running)
 
-    def worker_of(self, ref: ReplicaRef) -> str:
-        return self._running[ref.group].worker
+    def worker_of(self, group: str) -> str:
+        """The worker of a group that ran before."""
+        return self._running[group].worker
+
+    def begin_forming(self, index: int, name: str, worker: str) -> Group:
+        """Count a group of the target as one that may run from now on."""
+        group = self._target.placement.groups[index]
+        self.groups[index] = DeployedGroup(name, group.config, group.devices, worker, "", {})
+        return group
 
     def unpublished(self) -> list[DeployedGroup]:
         """Groups that were formed and that no router knows."""
@@ -30,13 +37,8 @@ class Underway:
 
     def deployment(self, is_last: bool) -> Deployment:
         """What routers may use now: the target's groups first, then those that are to go."""
-        groups = [self._target_group(index) for index in sorted(self.groups)]
-        if not is_last:
-            names = {group.name for group in groups}
-            leaving = (group for group in self._running.values() if group.name not in names)
-            groups += [replace(group, replicas=self._kept(group)) for group in leaving]
         return Deployment(
-            groups=tuple(groups),
+            groups=tuple(self._group(at, models) for at, models in self.standing.hosted(is_last)),
             models=self._target.deployed_models(),
             request_overhead_s=self._target.profiles.request_overhead_s,
             dispatch=self._target.placement.dispatch,
@@ -45,16 +47,11 @@ class Underway:
             is_settled=is_last,
         )
 
-    def _target_group(self, index: int) -> DeployedGroup:
-        group, wanted = self.groups[index], self._target.placement.groups[index]
-        held = set(self._kept(group)) | {model for at, model in self.loaded if at == index}
-        replicas = {model: self._target.latency_s(model, group.config) for model in wanted.models if model in held}
-        leaving = {model: latency for model, latency in self._kept(group).items() if model not in replicas}
-        return replace(group, replicas=replicas | leaving)
-
-    def _kept(self, group: DeployedGroup) -> dict[str, tuple[float, ...]]:
-        return {
-            model: latency
-            for model, latency in group.replicas.items()
-            if ReplicaRef(group.name, model) not in self.removed
+    def _group(self, at: int | str, models: tuple[str, ...]) -> DeployedGroup:
+        group = self._running[at] if isinstance(at, str) else self.groups[at]
+        wanted = () if isinstance(at, str) else self._target.placement.groups[at].models
+        latency_s = {
+            model: self._target.latency_s(model, group.config) if model in wanted else group.replicas[model]
+            for model in models
         }
+        return replace(group, replicas=latency_s)

@@ -1,5 +1,6 @@
 """A planner and a profiler of the tests: they keep what they are given, in memory."""
 
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -31,7 +32,7 @@ class ScriptedPlanner(planner_pb2_grpc.PlannerServicer):
         running.CopyFrom(placement)
         running.version = len(self.history) + 1
         self.history.append(running)
-        return planner_pb2.PlacementApplied(placement=running, transition_s=0.5)
+        return planner_pb2.PlacementApplied(placement=running, transition_s=0.5, predicted_s=0.75)
 
     def Plan(
         self, request: planner_pb2.PlanRequest, context: grpc.ServicerContext
@@ -79,6 +80,15 @@ class ScriptedPlanner(planner_pb2_grpc.PlannerServicer):
         for placement in self.history:
             yield planner_pb2.WatchPlacementResponse(placement=placement)
 
+    def WatchTransition(
+        self, request: planner_pb2.WatchTransitionRequest, context: grpc.ServicerContext
+    ) -> Iterator[planner_pb2.WatchTransitionResponse]:
+        yield planner_pb2.WatchTransitionResponse()
+        while not self.history:
+            time.sleep(0.01)
+        for transition in transitions():
+            yield planner_pb2.WatchTransitionResponse(transition=transition)
+
     def RollbackPlacement(
         self, request: planner_pb2.RollbackPlacementRequest, context: grpc.ServicerContext
     ) -> planner_pb2.RollbackPlacementResponse:
@@ -103,6 +113,18 @@ class ScriptedPlanner(planner_pb2_grpc.PlannerServicer):
             context.abort(grpc.StatusCode.NOT_FOUND, f"no model {request.name!r}")
         return planner_pb2.RemoveModelResponse()
 
+    def ListDecisions(
+        self, request: planner_pb2.ListDecisionsRequest, context: grpc.ServicerContext
+    ) -> planner_pb2.ListDecisionsResponse:
+        newest = list(reversed(decisions()))[: request.limit]
+        return planner_pb2.ListDecisionsResponse(decisions=newest, mode="auto", controller="drift", num_idle_looks=4)
+
+    def WatchDecisions(
+        self, request: planner_pb2.WatchDecisionsRequest, context: grpc.ServicerContext
+    ) -> Iterator[planner_pb2.WatchDecisionsResponse]:
+        for decision in decisions()[-request.limit :]:
+            yield planner_pb2.WatchDecisionsResponse(decision=decision)
+
     def GetStatus(
         self, request: planner_pb2.GetStatusRequest, context: grpc.ServicerContext
     ) -> planner_pb2.GetStatusResponse:
@@ -111,6 +133,23 @@ class ScriptedPlanner(planner_pb2_grpc.PlannerServicer):
         return planner_pb2.GetStatusResponse(
             placement_version=len(self.history), workers=[worker], groups=[silent], rate_per_s={"m0": 2.5}
         )
+
+
+def transitions() -> Iterator[planner_pb2.Transition]:
+    """A transition of two steps that leaves a model down for a while, look by look."""
+    moving = planner_pb2.Transition(number=3, state=planner_pb2.TRANSITION_STATE_RUNNING, predicted_s=2.0)
+    config = model_pb2.ParallelConfig(inter_op=2, intra_op=1)
+    moving.steps.add(kind=planner_pb2.STEP_KIND_LOAD, config=config, devices=[4, 5], model="m0", predicted_end_s=1.5)
+    moving.steps.add(kind=planner_pb2.STEP_KIND_SWITCH, predicted_begin_s=1.5, predicted_end_s=2.0)
+    yield moving
+    moving.steps[0].begin_s = 0.0
+    moving.down.add(model="m0", begin_s=0.0)
+    yield moving
+    moving.steps[0].end_s = moving.steps[1].begin_s = 1.0
+    yield moving
+    moving.steps[1].end_s = moving.down[0].end_s = moving.transition_s = 1.25
+    moving.state = planner_pb2.TRANSITION_STATE_APPLIED
+    yield moving
 
 
 GROUP = placement_pb2.Group(
@@ -182,3 +221,19 @@ def planning(planner: ScriptedPlanner, profiler: ScriptedProfiler | None = None)
     server.start()
     yield f"127.0.0.1:{port}"
     server.stop(None).wait()
+
+
+def decisions() -> list[planner_pb2.Decision]:
+    """One that changed nothing, one that was applied and one that was refused, the oldest first."""
+    quiet = planner_pb2.Decision(controller="drift", mode="auto", reason="600 s since the last look")
+    quiet.verdict, quiet.outcome = planner_pb2.VERDICT_TOO_LITTLE_TRAFFIC, planner_pb2.DECISION_OUTCOME_KEPT
+    applied = planner_pb2.Decision(controller="drift", mode="auto", reason="rates differ", applied_version=4)
+    applied.at.FromSeconds(1_700_000_000)
+    applied.verdict, applied.outcome = planner_pb2.VERDICT_SWITCH, planner_pb2.DECISION_OUTCOME_APPLIED
+    applied.gain, applied.cost, applied.margin, applied.attainment_stay = 0.125, 0.0, 0.002, 0.0
+    applied.predicted_s, applied.transition_s = 0.5, 0.75
+    applied.move.CopyFrom(planner_pb2.Move(models_loaded=["m0"], num_loads=2, load_bytes=3 * 10**9, groups_formed=1))
+    applied.candidate.groups.add().CopyFrom(GROUP)
+    refused = planner_pb2.Decision(controller="drift", mode="auto", error="placement version 5 runs, not 4")
+    refused.verdict, refused.outcome = planner_pb2.VERDICT_SWITCH, planner_pb2.DECISION_OUTCOME_REFUSED
+    return [quiet, applied, refused]

@@ -1,5 +1,6 @@
 """The commands that ask services, against servers that speak the protocol."""
 
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -7,12 +8,15 @@ from typing import Any
 import numpy as np
 import pytest
 from alpaserve.v1 import model_pb2, placement_pb2
+from alpaserve.v1.planner_pb2 import Transition
+from alpaserve_cli.watching import picture
+from rich.console import Console
 
 from services.core.documents import parse_placement
 from services.core.profile import ParallelConfig
 from services.core.profile_documents import parse_profiles
 from tests.cli.conftest import Finished, Run
-from tests.cli.scripted_planner import GROUP, ScriptedPlanner, ScriptedProfiler, planning
+from tests.cli.scripted_planner import GROUP, ScriptedPlanner, ScriptedProfiler, planning, transitions
 from tests.clients.scripted_router import ScriptedRouter, rejection, serving
 
 PLACEMENT = {
@@ -125,6 +129,53 @@ def test_a_placement_is_applied_shown_and_rolled_back(run: Run, placement_file: 
     assert (stale.exit_code, stale.stderr) == (1, "error: version 2 runs\n")
     assert back["version"] == shown["version"] == 3
     assert parse_placement(shown) == parse_placement(PLACEMENT)
+
+
+EVENTS = [
+    ("transition_began", None),
+    ("step_began", "load"),
+    ("model_down", None),
+    ("step_ended", "load"),
+    ("step_began", "switch"),
+    ("step_ended", "switch"),
+    ("model_back", None),
+    ("transition_ended", None),
+]
+
+
+def test_a_watched_transition_is_an_event_a_line(run: Run, placement_file: Path) -> None:
+    with planning(ScriptedPlanner()) as address:
+        finished = run("apply", placement_file, "--watch", "--planner", address, "--output", "json")
+        again = run("apply", "--watch", "--planner", address, "--output", "json")
+
+    events = [json.loads(line) for line in finished.stdout.splitlines()]
+    assert [(event["event"], event.get("kind")) for event in events] == [*EVENTS, ("applied", None)]
+    assert (events[-1]["version"], events[-2]["state"], events[-2]["transition_s"]) == (1, "applied", 1.25)
+    assert [json.loads(line) for line in again.stdout.splitlines()] == events[:-1]
+
+
+def test_what_is_neither_applied_nor_watched_is_refused(run: Run) -> None:
+    finished = run("apply")
+
+    assert (finished.exit_code, finished.stderr) == (
+        2,
+        "error: name a placement to apply, or --watch the transition that is under way\n",
+    )
+
+
+def test_a_transition_is_pictured_with_its_steps_and_what_is_down() -> None:
+    *_, moving, _ = (Transition.FromString(one.SerializeToString()) for one in transitions())
+    console = Console(width=100, record=True, file=io.StringIO())
+
+    console.print(picture(moving))
+
+    text = console.export_text()
+    assert "1 of 2 steps" in text
+    assert "down: m0" in text
+    assert [line.split()[:2] for line in text.splitlines() if "✓" in line or "▸" in line] == [
+        ["✓", "load"],
+        ["▸", "switch"],
+    ]
 
 
 def test_a_watched_placement_is_a_document_a_line(run: Run) -> None:

@@ -87,3 +87,20 @@ def test_a_placement_that_the_spec_does_not_allow_is_refused(run: Run, paths: di
 
     assert (finished.exit_code, finished.stdout) == (2, "")
     assert "'m9'" in finished.stderr
+
+
+def test_what_the_transition_takes_is_told_for_a_rate_of_loading(run: Run, paths: dict[str, Path], after: Path) -> None:
+    files = options(paths, "--spec", "--profiles")
+    finished = run("diff", paths["--placement"], after, *files, "--load-bytes-per-s", "1e9", "--output", "json")
+    for_people = run("diff", paths["--placement"], after, *files, "--load-bytes-per-s", "1e9")
+
+    document = json.loads(finished.stdout)
+    assert document["transition_s"] >= document["load_bytes"] / 2 / 1e9
+    assert document["down"] == []
+    assert f"the transition takes {document['transition_s']:.2f} s" in for_people.stdout
+
+
+def test_a_rate_of_loading_needs_the_weights(run: Run, paths: dict[str, Path], after: Path) -> None:
+    finished = run("diff", paths["--placement"], after, "--load-bytes-per-s", "1e9")
+
+    assert (finished.exit_code, finished.stdout) == (2, "")

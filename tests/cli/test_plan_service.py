@@ -108,7 +108,9 @@ def test_the_plan_command_needs_files_or_a_service(run: Run, arguments: tuple[st
     assert run("plan", *arguments).exit_code == 2
 
 
-@pytest.mark.parametrize(("apply", "end"), [(False, "not applied; version 0 runs"), (True, "applied in 0.50 s")])
+@pytest.mark.parametrize(
+    ("apply", "end"), [(False, "not applied; version 0 runs"), (True, "applied in 0.50 s, predicted 0.75 s")]
+)
 def test_tables_say_whether_it_was_applied(capsys: pytest.CaptureFixture[str], apply: bool, end: str) -> None:
     with planning(ScriptedPlanner()) as address:
         plan_with_service(plan_request(None, None, None, apply=apply), address, Output.TABLE)

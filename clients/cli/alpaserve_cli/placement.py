@@ -11,7 +11,8 @@ from alpaserve_client import PlannerClient
 from alpaserve_cli.addresses import DEFAULT_PLANNER, PlannerOption
 from alpaserve_cli.files import read_document, read_placement
 from alpaserve_cli.output import Output, OutputOption, print_json
-from alpaserve_cli.placements import diff_document, print_diff, print_running, running_document
+from alpaserve_cli.placements import diff_document, down_document, print_diff, print_running, running_document
+from services.core.errors import InvalidArgument
 from services.infra.wire import placement_message
 
 
@@ -42,19 +43,41 @@ def placement(
 
 
 def apply(
-    file: Annotated[Path, typer.Argument(help="A placement (alpaserve.placement/v1).")],
+    file: Annotated[
+        Path | None, typer.Argument(help="A placement (alpaserve.placement/v1); none with --watch: only watch.")
+    ] = None,
     expected_version: Annotated[
         int, typer.Option("--expected-version", min=0, help="Fail unless this version runs; 0 means whichever does.")
     ] = 0,
+    watch: Annotated[bool, typer.Option("--watch", help="Show the transition's steps as they are taken.")] = False,
     planner: PlannerOption = DEFAULT_PLANNER,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Make a placement the running one; returns when it is."""
-    wanted = placement_message(read_placement(file), _policy_of(file))
+    """Make a placement the running one; returns when it is.
+
+    With --watch and --output json, or where stdout is no terminal, every event is a line of its own, and what was
+    applied is the last one. --watch without a placement shows the transition that is under way, or else the next.
+    """
+    if file is None and not watch:
+        raise InvalidArgument("name a placement to apply, or --watch the transition that is under way")
     with PlannerClient(planner) as client:
-        response = client.apply(wanted, expected_version=expected_version)
-    if output is Output.JSON:
-        print_json(applied_document(response.applied) | {"diff": diff_document(response.diff)})
+        if file is None:
+            from alpaserve_cli.watching import watch_next
+
+            watch_next(client, output)
+            return
+        wanted = placement_message(read_placement(file), _policy_of(file))
+        if watch:
+            from alpaserve_cli.watching import apply_watched
+
+            response = apply_watched(client, wanted, expected_version, output)
+        else:
+            response = client.apply(wanted, expected_version=expected_version)
+    document = applied_document(response.applied) | {"diff": diff_document(response.diff)}
+    if output is Output.JSON and watch:
+        print(json.dumps({"event": "applied"} | document, allow_nan=False))
+    elif output is Output.JSON:
+        print_json(document)
     else:
         print_applied(response.applied)
         print_diff(response.diff)
@@ -82,10 +105,16 @@ def _policy_of(file: Path) -> str:
 
 
 def applied_document(applied: planner_pb2.PlacementApplied) -> dict[str, Any]:
-    return running_document(applied.placement) | {"transition_s": applied.transition_s}
+    return running_document(applied.placement) | {
+        "transition_s": applied.transition_s,
+        "predicted_s": applied.predicted_s,
+        "down": list(map(down_document, applied.down)),
+    }
 
 
 def print_applied(applied: planner_pb2.PlacementApplied) -> None:
     """Print the placement that runs now and how long the transition took."""
     print_running(applied.placement)
-    print(f"applied in {applied.transition_s:.2f} s")
+    print(f"applied in {applied.transition_s:.2f} s, predicted {applied.predicted_s:.2f} s")
+    for down in applied.down:
+        print(f"{down.model} was down for {down.end_s - down.begin_s:.2f} s")

@@ -42,7 +42,13 @@ def diff_document(diff: planner_pb2.PlacementDiff) -> dict[str, Any]:
         "load_bytes": diff.load_bytes,
         "num_unloads": diff.num_unloads,
         "interrupted": list(diff.interrupted),
+        "predicted_s": diff.predicted_s,
+        "down": list(map(down_document, diff.down)),
     }
+
+
+def down_document(down: planner_pb2.Downtime) -> dict[str, Any]:
+    return {"model": down.model, "begin_s": down.begin_s, "end_s": down.end_s if down.HasField("end_s") else None}
 
 
 def print_running(placement: placement_pb2.Placement) -> None:
@@ -69,8 +75,9 @@ def print_diff(diff: planner_pb2.PlacementDiff) -> None:
         f"{len(diff.kept)} groups kept, {len(diff.formed)} formed, {len(diff.dissolved)} dissolved; "
         f"{diff.num_loads} replicas loaded ({diff.load_bytes} bytes), {diff.num_unloads} unloaded"
     )
-    if diff.interrupted:
-        print(f"down meanwhile: {' '.join(diff.interrupted)}")
+    print(f"predicted to take {diff.predicted_s:.2f} s")
+    for down in diff.down:
+        print(f"{down.model} is down from {down.begin_s:.2f} s to {down.end_s:.2f} s of that")
 
 
 def ranges(numbers: Iterable[int]) -> str:

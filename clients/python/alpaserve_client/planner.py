@@ -58,6 +58,25 @@ class PlannerClient(Connection):
         for response in responses(call):
             yield response.placement
 
+    def watch_transition(self, *, timeout_s: float | None = None) -> Iterator[planner_pb2.Transition | None]:
+        """The transition under way, or the last one, now and at every change of it and of those that follow; None
+        first if there never was one."""
+        call = self._stub.WatchTransition(planner_pb2.WatchTransitionRequest(), timeout=timeout_s)
+        for response in responses(call):
+            yield response.transition if response.HasField("transition") else None
+
+    def decisions(self, limit: int = 0) -> planner_pb2.ListDecisionsResponse:
+        """What the planner decided by itself of late, the newest first; 0 means 20."""
+        request = planner_pb2.ListDecisionsRequest(limit=limit)
+        with typed_errors():
+            return self._stub.ListDecisions(request, timeout=self._options.timeout_s)
+
+    def watch_decisions(self, limit: int = 0, *, timeout_s: float | None = None) -> Iterator[planner_pb2.Decision]:
+        """The newest decisions, oldest first, then every further one; 0 means only the further ones."""
+        call = self._stub.WatchDecisions(planner_pb2.WatchDecisionsRequest(limit=limit), timeout=timeout_s)
+        for response in responses(call):
+            yield response.decision
+
     def rollback(self, version: int = 0, *, timeout_s: float | None = None) -> planner_pb2.PlacementApplied:
         """Make an older version's placement the running one; 0 means the one before."""
         request = planner_pb2.RollbackPlacementRequest(version=version)

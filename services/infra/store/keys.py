@@ -5,12 +5,19 @@ CURRENT_DEPLOYMENT = "alpaserve:placement:current"
 PLACEMENT_FEED = "alpaserve:placement:feed"
 GROUP_COUNTER = "alpaserve:group:counter"
 TRANSITION_LEASE = "alpaserve:placement:lease"
+TRANSITION = "alpaserve:transition"
+TRANSITION_FEED = "alpaserve:transition:feed"
+TRANSITION_COUNTER = "alpaserve:transition:counter"
+STEP_COSTS = "alpaserve:transition:costs"
 MODELS = "alpaserve:models"
 PROFILES = "alpaserve:profiles"
 WORKERS = "alpaserve:workers"
 DEVICE_COUNTER = "alpaserve:device:counter"
 DEVICE_BASES = "alpaserve:device:bases"
 ARRIVALS = "alpaserve:arrivals:"
+ARRIVAL_SUMS = "alpaserve:arrival-sums:"
+DECISIONS = "alpaserve:decisions"
+REPLACEMENT_MEMORY = "alpaserve:decisions:memory"
 QUEUE_FEED = "alpaserve:queue:feed"
 
 
@@ -35,6 +42,10 @@ def queue_state(group: str) -> str:
 
 def arrivals(second: int) -> str:
     return f"{ARRIVALS}{second}"
+
+
+def arrival_sums(begin_s: int) -> str:
+    return f"{ARRIVAL_SUMS}{begin_s}"
 
 
 def measurements(fingerprint: str) -> str:

@@ -1,5 +1,6 @@
 """Placement versions, their history and change feed, and the lease of who changes them."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -27,7 +28,8 @@ redis.call('SET', KEYS[3], ARGV[3])
 redis.call('PUBLISH', KEYS[4], ARGV[2])
 return 1
 """
-LEASE_S = 10.0
+# Two attempts to renew a lease fit into it, one after the other, however slow the store is.
+LEASE_S, RENEW_S = 4.0, 1.0
 
 
 class PlacementStore:
@@ -108,9 +110,10 @@ class PlacementStore:
             raise VersionConflict("another transition is under way")
 
         async def renew() -> None:
-            async for _ in repeating(LEASE_S / 3):
+            async for _ in repeating(RENEW_S):
                 try:
-                    await lock.reacquire()
+                    async with asyncio.timeout(RENEW_S):
+                        await lock.reacquire()
                 except LockError:
                     raise VersionConflict("the right to change the placement was lost") from None
                 except OUTAGES as error:

@@ -13,6 +13,7 @@ from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -23,6 +24,124 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _TransitionState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _TransitionStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TransitionState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    TRANSITION_STATE_UNSPECIFIED: _TransitionState.ValueType  # 0
+    TRANSITION_STATE_RUNNING: _TransitionState.ValueType  # 1
+    TRANSITION_STATE_APPLIED: _TransitionState.ValueType  # 2
+    TRANSITION_STATE_FAILED: _TransitionState.ValueType  # 3
+    """A step failed; unless that was before the first switch, another transition goes back."""
+    TRANSITION_STATE_CUT_OFF: _TransitionState.ValueType  # 4
+    """Its planner died half-way; another transition goes back, or finishes."""
+
+class TransitionState(_TransitionState, metaclass=_TransitionStateEnumTypeWrapper):
+    """How far a transition is."""
+
+TRANSITION_STATE_UNSPECIFIED: TransitionState.ValueType  # 0
+TRANSITION_STATE_RUNNING: TransitionState.ValueType  # 1
+TRANSITION_STATE_APPLIED: TransitionState.ValueType  # 2
+TRANSITION_STATE_FAILED: TransitionState.ValueType  # 3
+"""A step failed; unless that was before the first switch, another transition goes back."""
+TRANSITION_STATE_CUT_OFF: TransitionState.ValueType  # 4
+"""Its planner died half-way; another transition goes back, or finishes."""
+Global___TransitionState: _TypeAlias = TransitionState  # noqa: Y015
+
+class _StepKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _StepKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_StepKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    STEP_KIND_UNSPECIFIED: _StepKind.ValueType  # 0
+    STEP_KIND_FORM: _StepKind.ValueType  # 1
+    STEP_KIND_LOAD: _StepKind.ValueType  # 2
+    STEP_KIND_SWITCH: _StepKind.ValueType  # 3
+    """Routers follow a new placement."""
+    STEP_KIND_UNLOAD: _StepKind.ValueType  # 4
+    """Lets what was admitted of a model finish, then frees it."""
+    STEP_KIND_DISSOLVE: _StepKind.ValueType  # 5
+
+class StepKind(_StepKind, metaclass=_StepKindEnumTypeWrapper):
+    """What a step does."""
+
+STEP_KIND_UNSPECIFIED: StepKind.ValueType  # 0
+STEP_KIND_FORM: StepKind.ValueType  # 1
+STEP_KIND_LOAD: StepKind.ValueType  # 2
+STEP_KIND_SWITCH: StepKind.ValueType  # 3
+"""Routers follow a new placement."""
+STEP_KIND_UNLOAD: StepKind.ValueType  # 4
+"""Lets what was admitted of a model finish, then frees it."""
+STEP_KIND_DISSOLVE: StepKind.ValueType  # 5
+Global___StepKind: _TypeAlias = StepKind  # noqa: Y015
+
+class _Verdict:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _VerdictEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Verdict.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    VERDICT_UNSPECIFIED: _Verdict.ValueType  # 0
+    VERDICT_SWITCH: _Verdict.ValueType  # 1
+    VERDICT_RESTING: _Verdict.ValueType  # 2
+    """The last switch is too short ago."""
+    VERDICT_TOO_LITTLE_TRAFFIC: _Verdict.ValueType  # 3
+    VERDICT_NOTHING_BETTER: _Verdict.ValueType  # 4
+    VERDICT_GAIN_TOO_SMALL: _Verdict.ValueType  # 5
+    VERDICT_WOULD_FLIP_BACK: _Verdict.ValueType  # 6
+    """The gain does not make up for taking back a switch of late."""
+    VERDICT_FAILED: _Verdict.ValueType  # 7
+    """It could not be decided."""
+
+class Verdict(_Verdict, metaclass=_VerdictEnumTypeWrapper):
+    """What a decision came to."""
+
+VERDICT_UNSPECIFIED: Verdict.ValueType  # 0
+VERDICT_SWITCH: Verdict.ValueType  # 1
+VERDICT_RESTING: Verdict.ValueType  # 2
+"""The last switch is too short ago."""
+VERDICT_TOO_LITTLE_TRAFFIC: Verdict.ValueType  # 3
+VERDICT_NOTHING_BETTER: Verdict.ValueType  # 4
+VERDICT_GAIN_TOO_SMALL: Verdict.ValueType  # 5
+VERDICT_WOULD_FLIP_BACK: Verdict.ValueType  # 6
+"""The gain does not make up for taking back a switch of late."""
+VERDICT_FAILED: Verdict.ValueType  # 7
+"""It could not be decided."""
+Global___Verdict: _TypeAlias = Verdict  # noqa: Y015
+
+class _DecisionOutcome:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _DecisionOutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DecisionOutcome.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    DECISION_OUTCOME_UNSPECIFIED: _DecisionOutcome.ValueType  # 0
+    DECISION_OUTCOME_KEPT: _DecisionOutcome.ValueType  # 1
+    """What runs stays."""
+    DECISION_OUTCOME_ADVISED: _DecisionOutcome.ValueType  # 2
+    """A switch that nobody was to make: the planner only advises."""
+    DECISION_OUTCOME_APPLIED: _DecisionOutcome.ValueType  # 3
+    DECISION_OUTCOME_REFUSED: _DecisionOutcome.ValueType  # 4
+    """Another placement came in between, or the planner was going away."""
+    DECISION_OUTCOME_FAILED: _DecisionOutcome.ValueType  # 5
+
+class DecisionOutcome(_DecisionOutcome, metaclass=_DecisionOutcomeEnumTypeWrapper):
+    """What became of a decision."""
+
+DECISION_OUTCOME_UNSPECIFIED: DecisionOutcome.ValueType  # 0
+DECISION_OUTCOME_KEPT: DecisionOutcome.ValueType  # 1
+"""What runs stays."""
+DECISION_OUTCOME_ADVISED: DecisionOutcome.ValueType  # 2
+"""A switch that nobody was to make: the planner only advises."""
+DECISION_OUTCOME_APPLIED: DecisionOutcome.ValueType  # 3
+DECISION_OUTCOME_REFUSED: DecisionOutcome.ValueType  # 4
+"""Another placement came in between, or the planner was going away."""
+DECISION_OUTCOME_FAILED: DecisionOutcome.ValueType  # 5
+Global___DecisionOutcome: _TypeAlias = DecisionOutcome  # noqa: Y015
 
 @_typing.final
 class Cluster(_message.Message):
@@ -453,10 +572,14 @@ class PlacementDiff(_message.Message):
     LOAD_BYTES_FIELD_NUMBER: _builtins.int
     NUM_UNLOADS_FIELD_NUMBER: _builtins.int
     INTERRUPTED_FIELD_NUMBER: _builtins.int
+    PREDICTED_S_FIELD_NUMBER: _builtins.int
+    DOWN_FIELD_NUMBER: _builtins.int
     num_loads: _builtins.int
     """Replicas to load, and the bytes of their weights over all devices."""
     load_bytes: _builtins.int
     num_unloads: _builtins.int
+    predicted_s: _builtins.float
+    """Seconds that the transition should take, as its steps did before."""
     @_builtins.property
     def kept(self) -> _containers.RepeatedCompositeFieldContainer[_placement_pb2.Group]:
         """Groups that are kept, formed and dissolved, by devices and config."""
@@ -469,6 +592,10 @@ class PlacementDiff(_message.Message):
     def interrupted(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Models that are down for a while, because memory allows no other order."""
 
+    @_builtins.property
+    def down(self) -> _containers.RepeatedCompositeFieldContainer[Global___Downtime]:
+        """When the interrupted models should be down."""
+
     def __init__(
         self,
         *,
@@ -479,14 +606,46 @@ class PlacementDiff(_message.Message):
         load_bytes: _builtins.int = ...,
         num_unloads: _builtins.int = ...,
         interrupted: _abc.Iterable[_builtins.str] | None = ...,
+        predicted_s: _builtins.float = ...,
+        down: _abc.Iterable[Global___Downtime] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dissolved", b"dissolved", "formed", b"formed", "interrupted", b"interrupted", "kept", b"kept", "load_bytes", b"load_bytes", "num_loads", b"num_loads", "num_unloads", b"num_unloads"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dissolved", b"dissolved", "down", b"down", "formed", b"formed", "interrupted", b"interrupted", "kept", b"kept", "load_bytes", b"load_bytes", "num_loads", b"num_loads", "num_unloads", b"num_unloads", "predicted_s", b"predicted_s"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___PlacementDiff: _TypeAlias = PlacementDiff  # noqa: Y015
+
+@_typing.final
+class Downtime(_message.Message):
+    """A window in which no group serves a model, in seconds from the transition's begin."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    BEGIN_S_FIELD_NUMBER: _builtins.int
+    END_S_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    begin_s: _builtins.float
+    end_s: _builtins.float
+    """Absent while it lasts."""
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+        begin_s: _builtins.float = ...,
+        end_s: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_end_s", b"_end_s", "end_s", b"end_s"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_end_s", b"_end_s", "begin_s", b"begin_s", "end_s", b"end_s", "model", b"model"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__end_s: _TypeAlias = _typing.Literal["end_s"]  # noqa: Y015
+    _WhichOneofArgType__end_s: _TypeAlias = _typing.Literal["_end_s", b"_end_s"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__end_s) -> _WhichOneofReturnType__end_s | None: ...
+
+Global___Downtime: _TypeAlias = Downtime  # noqa: Y015
 
 @_typing.final
 class ExploreRequest(_message.Message):
@@ -955,22 +1114,156 @@ class PlacementApplied(_message.Message):
 
     PLACEMENT_FIELD_NUMBER: _builtins.int
     TRANSITION_S_FIELD_NUMBER: _builtins.int
+    PREDICTED_S_FIELD_NUMBER: _builtins.int
+    DOWN_FIELD_NUMBER: _builtins.int
     transition_s: _builtins.float
+    predicted_s: _builtins.float
+    """What it should have taken."""
     @_builtins.property
     def placement(self) -> _placement_pb2.Placement: ...
+    @_builtins.property
+    def down(self) -> _containers.RepeatedCompositeFieldContainer[Global___Downtime]:
+        """When models were really down."""
+
     def __init__(
         self,
         *,
         placement: _placement_pb2.Placement | None = ...,
         transition_s: _builtins.float = ...,
+        predicted_s: _builtins.float = ...,
+        down: _abc.Iterable[Global___Downtime] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["placement", b"placement"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["placement", b"placement", "transition_s", b"transition_s"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["down", b"down", "placement", b"placement", "predicted_s", b"predicted_s", "transition_s", b"transition_s"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___PlacementApplied: _TypeAlias = PlacementApplied  # noqa: Y015
+
+@_typing.final
+class TransitionStep(_message.Message):
+    """A step of a transition; seconds count from the transition's begin."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    PHASE_FIELD_NUMBER: _builtins.int
+    GROUP_FIELD_NUMBER: _builtins.int
+    CONFIG_FIELD_NUMBER: _builtins.int
+    DEVICES_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    NUM_BYTES_FIELD_NUMBER: _builtins.int
+    PREDICTED_BEGIN_S_FIELD_NUMBER: _builtins.int
+    PREDICTED_END_S_FIELD_NUMBER: _builtins.int
+    BEGIN_S_FIELD_NUMBER: _builtins.int
+    END_S_FIELD_NUMBER: _builtins.int
+    kind: Global___StepKind.ValueType
+    phase: _builtins.int
+    """The groups of a phase load side by side, then routing switches, then groups unload."""
+    group: _builtins.str
+    """Empty for a switch, and for a group that is not formed yet."""
+    model: _builtins.str
+    num_bytes: _builtins.int
+    """What each device of the group loads."""
+    predicted_begin_s: _builtins.float
+    predicted_end_s: _builtins.float
+    begin_s: _builtins.float
+    """Absent until it began, and until it ended."""
+    end_s: _builtins.float
+    @_builtins.property
+    def config(self) -> _model_pb2.ParallelConfig: ...
+    @_builtins.property
+    def devices(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    def __init__(
+        self,
+        *,
+        kind: Global___StepKind.ValueType = ...,
+        phase: _builtins.int = ...,
+        group: _builtins.str = ...,
+        config: _model_pb2.ParallelConfig | None = ...,
+        devices: _abc.Iterable[_builtins.int] | None = ...,
+        model: _builtins.str = ...,
+        num_bytes: _builtins.int = ...,
+        predicted_begin_s: _builtins.float = ...,
+        predicted_end_s: _builtins.float = ...,
+        begin_s: _builtins.float | None = ...,
+        end_s: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_begin_s", b"_begin_s", "_end_s", b"_end_s", "begin_s", b"begin_s", "config", b"config", "end_s", b"end_s"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_begin_s", b"_begin_s", "_end_s", b"_end_s", "begin_s", b"begin_s", "config", b"config", "devices", b"devices", "end_s", b"end_s", "group", b"group", "kind", b"kind", "model", b"model", "num_bytes", b"num_bytes", "phase", b"phase", "predicted_begin_s", b"predicted_begin_s", "predicted_end_s", b"predicted_end_s"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__begin_s: _TypeAlias = _typing.Literal["begin_s"]  # noqa: Y015
+    _WhichOneofArgType__begin_s: _TypeAlias = _typing.Literal["_begin_s", b"_begin_s"]  # noqa: Y015
+    _WhichOneofReturnType__end_s: _TypeAlias = _typing.Literal["end_s"]  # noqa: Y015
+    _WhichOneofArgType__end_s: _TypeAlias = _typing.Literal["_end_s", b"_end_s"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__begin_s) -> _WhichOneofReturnType__begin_s | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__end_s) -> _WhichOneofReturnType__end_s | None: ...
+
+Global___TransitionStep: _TypeAlias = TransitionStep  # noqa: Y015
+
+@_typing.final
+class Transition(_message.Message):
+    """A transition, step by step."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    PLACEMENT_VERSION_FIELD_NUMBER: _builtins.int
+    POLICY_FIELD_NUMBER: _builtins.int
+    BEGAN_AT_FIELD_NUMBER: _builtins.int
+    PREDICTED_S_FIELD_NUMBER: _builtins.int
+    TRANSITION_S_FIELD_NUMBER: _builtins.int
+    STEPS_FIELD_NUMBER: _builtins.int
+    PREDICTED_DOWN_FIELD_NUMBER: _builtins.int
+    DOWN_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    number: _builtins.int
+    state: Global___TransitionState.ValueType
+    placement_version: _builtins.int
+    """The version that runs by now."""
+    policy: _builtins.str
+    predicted_s: _builtins.float
+    transition_s: _builtins.float
+    """Absent while it is under way."""
+    error: _builtins.str
+    """Why it failed."""
+    @_builtins.property
+    def began_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def steps(self) -> _containers.RepeatedCompositeFieldContainer[Global___TransitionStep]: ...
+    @_builtins.property
+    def predicted_down(self) -> _containers.RepeatedCompositeFieldContainer[Global___Downtime]: ...
+    @_builtins.property
+    def down(self) -> _containers.RepeatedCompositeFieldContainer[Global___Downtime]: ...
+    def __init__(
+        self,
+        *,
+        number: _builtins.int = ...,
+        state: Global___TransitionState.ValueType = ...,
+        placement_version: _builtins.int = ...,
+        policy: _builtins.str = ...,
+        began_at: _timestamp_pb2.Timestamp | None = ...,
+        predicted_s: _builtins.float = ...,
+        transition_s: _builtins.float | None = ...,
+        steps: _abc.Iterable[Global___TransitionStep] | None = ...,
+        predicted_down: _abc.Iterable[Global___Downtime] | None = ...,
+        down: _abc.Iterable[Global___Downtime] | None = ...,
+        error: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_transition_s", b"_transition_s", "began_at", b"began_at", "transition_s", b"transition_s"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_transition_s", b"_transition_s", "began_at", b"began_at", "down", b"down", "error", b"error", "number", b"number", "placement_version", b"placement_version", "policy", b"policy", "predicted_down", b"predicted_down", "predicted_s", b"predicted_s", "state", b"state", "steps", b"steps", "transition_s", b"transition_s"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__transition_s: _TypeAlias = _typing.Literal["transition_s"]  # noqa: Y015
+    _WhichOneofArgType__transition_s: _TypeAlias = _typing.Literal["_transition_s", b"_transition_s"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__transition_s) -> _WhichOneofReturnType__transition_s | None: ...
+
+Global___Transition: _TypeAlias = Transition  # noqa: Y015
 
 @_typing.final
 class ApplyPlanRequest(_message.Message):
@@ -1112,6 +1405,45 @@ class WatchPlacementResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___WatchPlacementResponse: _TypeAlias = WatchPlacementResponse  # noqa: Y015
+
+@_typing.final
+class WatchTransitionRequest(_message.Message):
+    """Asks to be told."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchTransitionRequest: _TypeAlias = WatchTransitionRequest  # noqa: Y015
+
+@_typing.final
+class WatchTransitionResponse(_message.Message):
+    """The transition as it is now; absent if there never was one."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TRANSITION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def transition(self) -> Global___Transition: ...
+    def __init__(
+        self,
+        *,
+        transition: Global___Transition | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["transition", b"transition"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["transition", b"transition"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchTransitionResponse: _TypeAlias = WatchTransitionResponse  # noqa: Y015
 
 @_typing.final
 class RollbackPlacementRequest(_message.Message):
@@ -1418,3 +1750,319 @@ class GetStatusResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetStatusResponse: _TypeAlias = GetStatusResponse  # noqa: Y015
+
+@_typing.final
+class Move(_message.Message):
+    """What a switch changes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODELS_LOADED_FIELD_NUMBER: _builtins.int
+    MODELS_DROPPED_FIELD_NUMBER: _builtins.int
+    NUM_LOADS_FIELD_NUMBER: _builtins.int
+    LOAD_BYTES_FIELD_NUMBER: _builtins.int
+    GROUPS_FORMED_FIELD_NUMBER: _builtins.int
+    GROUPS_DISSOLVED_FIELD_NUMBER: _builtins.int
+    num_loads: _builtins.int
+    """Replicas to load, and the bytes of their weights over all devices."""
+    load_bytes: _builtins.int
+    groups_formed: _builtins.int
+    groups_dissolved: _builtins.int
+    @_builtins.property
+    def models_loaded(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def models_dropped(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        models_loaded: _abc.Iterable[_builtins.str] | None = ...,
+        models_dropped: _abc.Iterable[_builtins.str] | None = ...,
+        num_loads: _builtins.int = ...,
+        load_bytes: _builtins.int = ...,
+        groups_formed: _builtins.int = ...,
+        groups_dissolved: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["groups_dissolved", b"groups_dissolved", "groups_formed", b"groups_formed", "load_bytes", b"load_bytes", "models_dropped", b"models_dropped", "models_loaded", b"models_loaded", "num_loads", b"num_loads"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Move: _TypeAlias = Move  # noqa: Y015
+
+@_typing.final
+class Decision(_message.Message):
+    """A decision whether to re-place, taken or not. What it did not come to is absent."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class ObservedPerSEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.float
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.float = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class ExpectedPerSEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.float
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.float = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    AT_FIELD_NUMBER: _builtins.int
+    CONTROLLER_FIELD_NUMBER: _builtins.int
+    MODE_FIELD_NUMBER: _builtins.int
+    VERDICT_FIELD_NUMBER: _builtins.int
+    OUTCOME_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    OBSERVED_PER_S_FIELD_NUMBER: _builtins.int
+    EXPECTED_PER_S_FIELD_NUMBER: _builtins.int
+    ATTAINMENT_STAY_FIELD_NUMBER: _builtins.int
+    ATTAINMENT_SWITCH_FIELD_NUMBER: _builtins.int
+    GAIN_FIELD_NUMBER: _builtins.int
+    COST_FIELD_NUMBER: _builtins.int
+    MARGIN_FIELD_NUMBER: _builtins.int
+    STANDARD_ERROR_FIELD_NUMBER: _builtins.int
+    MOVE_FIELD_NUMBER: _builtins.int
+    CANDIDATE_FIELD_NUMBER: _builtins.int
+    NUM_SIMULATIONS_FIELD_NUMBER: _builtins.int
+    DECISION_S_FIELD_NUMBER: _builtins.int
+    BASE_VERSION_FIELD_NUMBER: _builtins.int
+    APPLIED_VERSION_FIELD_NUMBER: _builtins.int
+    PREDICTED_S_FIELD_NUMBER: _builtins.int
+    TRANSITION_S_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    NUM_IDLE_LOOKS_FIELD_NUMBER: _builtins.int
+    controller: _builtins.str
+    """forecast, drift or periodic."""
+    mode: _builtins.str
+    """advisory or auto."""
+    verdict: Global___Verdict.ValueType
+    outcome: Global___DecisionOutcome.ValueType
+    reason: _builtins.str
+    """Why the planner looked."""
+    attainment_stay: _builtins.float
+    """Predicted over the horizon, of what runs and of a switch that is paid for."""
+    attainment_switch: _builtins.float
+    gain: _builtins.float
+    """The difference of the two, what switching itself costs of it, and what the gain had to exceed."""
+    cost: _builtins.float
+    margin: _builtins.float
+    standard_error: _builtins.float
+    num_simulations: _builtins.int
+    decision_s: _builtins.float
+    """Seconds of search and simulation."""
+    base_version: _builtins.int
+    """The version that ran, and the one that was applied."""
+    applied_version: _builtins.int
+    predicted_s: _builtins.float
+    """Seconds that the transition should take, and took."""
+    transition_s: _builtins.float
+    error: _builtins.str
+    """Why it was refused, or failed."""
+    num_idle_looks: _builtins.int
+    """Looks since the decision before this one that gave no reason to decide anything."""
+    @_builtins.property
+    def at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def observed_per_s(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
+        """Requests per second of each model that is not silent: of late, and as expected within the horizon."""
+
+    @_builtins.property
+    def expected_per_s(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]: ...
+    @_builtins.property
+    def move(self) -> Global___Move: ...
+    @_builtins.property
+    def candidate(self) -> _placement_pb2.Placement: ...
+    def __init__(
+        self,
+        *,
+        at: _timestamp_pb2.Timestamp | None = ...,
+        controller: _builtins.str = ...,
+        mode: _builtins.str = ...,
+        verdict: Global___Verdict.ValueType = ...,
+        outcome: Global___DecisionOutcome.ValueType = ...,
+        reason: _builtins.str = ...,
+        observed_per_s: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
+        expected_per_s: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
+        attainment_stay: _builtins.float | None = ...,
+        attainment_switch: _builtins.float | None = ...,
+        gain: _builtins.float | None = ...,
+        cost: _builtins.float | None = ...,
+        margin: _builtins.float | None = ...,
+        standard_error: _builtins.float | None = ...,
+        move: Global___Move | None = ...,
+        candidate: _placement_pb2.Placement | None = ...,
+        num_simulations: _builtins.int = ...,
+        decision_s: _builtins.float = ...,
+        base_version: _builtins.int = ...,
+        applied_version: _builtins.int = ...,
+        predicted_s: _builtins.float | None = ...,
+        transition_s: _builtins.float | None = ...,
+        error: _builtins.str = ...,
+        num_idle_looks: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_attainment_stay", b"_attainment_stay", "_attainment_switch", b"_attainment_switch", "_cost", b"_cost", "_gain", b"_gain", "_margin", b"_margin", "_predicted_s", b"_predicted_s", "_standard_error", b"_standard_error", "_transition_s", b"_transition_s", "at", b"at", "attainment_stay", b"attainment_stay", "attainment_switch", b"attainment_switch", "candidate", b"candidate", "cost", b"cost", "gain", b"gain", "margin", b"margin", "move", b"move", "predicted_s", b"predicted_s", "standard_error", b"standard_error", "transition_s", b"transition_s"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_attainment_stay", b"_attainment_stay", "_attainment_switch", b"_attainment_switch", "_cost", b"_cost", "_gain", b"_gain", "_margin", b"_margin", "_predicted_s", b"_predicted_s", "_standard_error", b"_standard_error", "_transition_s", b"_transition_s", "applied_version", b"applied_version", "at", b"at", "attainment_stay", b"attainment_stay", "attainment_switch", b"attainment_switch", "base_version", b"base_version", "candidate", b"candidate", "controller", b"controller", "cost", b"cost", "decision_s", b"decision_s", "error", b"error", "expected_per_s", b"expected_per_s", "gain", b"gain", "margin", b"margin", "mode", b"mode", "move", b"move", "num_idle_looks", b"num_idle_looks", "num_simulations", b"num_simulations", "observed_per_s", b"observed_per_s", "outcome", b"outcome", "predicted_s", b"predicted_s", "reason", b"reason", "standard_error", b"standard_error", "transition_s", b"transition_s", "verdict", b"verdict"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__attainment_stay: _TypeAlias = _typing.Literal["attainment_stay"]  # noqa: Y015
+    _WhichOneofArgType__attainment_stay: _TypeAlias = _typing.Literal["_attainment_stay", b"_attainment_stay"]  # noqa: Y015
+    _WhichOneofReturnType__attainment_switch: _TypeAlias = _typing.Literal["attainment_switch"]  # noqa: Y015
+    _WhichOneofArgType__attainment_switch: _TypeAlias = _typing.Literal["_attainment_switch", b"_attainment_switch"]  # noqa: Y015
+    _WhichOneofReturnType__cost: _TypeAlias = _typing.Literal["cost"]  # noqa: Y015
+    _WhichOneofArgType__cost: _TypeAlias = _typing.Literal["_cost", b"_cost"]  # noqa: Y015
+    _WhichOneofReturnType__gain: _TypeAlias = _typing.Literal["gain"]  # noqa: Y015
+    _WhichOneofArgType__gain: _TypeAlias = _typing.Literal["_gain", b"_gain"]  # noqa: Y015
+    _WhichOneofReturnType__margin: _TypeAlias = _typing.Literal["margin"]  # noqa: Y015
+    _WhichOneofArgType__margin: _TypeAlias = _typing.Literal["_margin", b"_margin"]  # noqa: Y015
+    _WhichOneofReturnType__predicted_s: _TypeAlias = _typing.Literal["predicted_s"]  # noqa: Y015
+    _WhichOneofArgType__predicted_s: _TypeAlias = _typing.Literal["_predicted_s", b"_predicted_s"]  # noqa: Y015
+    _WhichOneofReturnType__standard_error: _TypeAlias = _typing.Literal["standard_error"]  # noqa: Y015
+    _WhichOneofArgType__standard_error: _TypeAlias = _typing.Literal["_standard_error", b"_standard_error"]  # noqa: Y015
+    _WhichOneofReturnType__transition_s: _TypeAlias = _typing.Literal["transition_s"]  # noqa: Y015
+    _WhichOneofArgType__transition_s: _TypeAlias = _typing.Literal["_transition_s", b"_transition_s"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__attainment_stay) -> _WhichOneofReturnType__attainment_stay | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__attainment_switch) -> _WhichOneofReturnType__attainment_switch | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__cost) -> _WhichOneofReturnType__cost | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__gain) -> _WhichOneofReturnType__gain | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__margin) -> _WhichOneofReturnType__margin | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__predicted_s) -> _WhichOneofReturnType__predicted_s | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__standard_error) -> _WhichOneofReturnType__standard_error | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__transition_s) -> _WhichOneofReturnType__transition_s | None: ...
+
+Global___Decision: _TypeAlias = Decision  # noqa: Y015
+
+@_typing.final
+class ListDecisionsRequest(_message.Message):
+    """Which decisions."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LIMIT_FIELD_NUMBER: _builtins.int
+    limit: _builtins.int
+    """The newest ones, at most so many; 0 means 20, and 500 are kept."""
+    def __init__(
+        self,
+        *,
+        limit: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["limit", b"limit"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListDecisionsRequest: _TypeAlias = ListDecisionsRequest  # noqa: Y015
+
+@_typing.final
+class ListDecisionsResponse(_message.Message):
+    """Decisions, the newest first."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DECISIONS_FIELD_NUMBER: _builtins.int
+    MODE_FIELD_NUMBER: _builtins.int
+    CONTROLLER_FIELD_NUMBER: _builtins.int
+    NUM_IDLE_LOOKS_FIELD_NUMBER: _builtins.int
+    mode: _builtins.str
+    """off, advisory or auto."""
+    controller: _builtins.str
+    num_idle_looks: _builtins.int
+    """Looks since the newest decision that gave no reason to decide anything."""
+    @_builtins.property
+    def decisions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Decision]: ...
+    def __init__(
+        self,
+        *,
+        decisions: _abc.Iterable[Global___Decision] | None = ...,
+        mode: _builtins.str = ...,
+        controller: _builtins.str = ...,
+        num_idle_looks: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["controller", b"controller", "decisions", b"decisions", "mode", b"mode", "num_idle_looks", b"num_idle_looks"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListDecisionsResponse: _TypeAlias = ListDecisionsResponse  # noqa: Y015
+
+@_typing.final
+class WatchDecisionsRequest(_message.Message):
+    """Asks to be told."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LIMIT_FIELD_NUMBER: _builtins.int
+    limit: _builtins.int
+    """Begin with the newest ones, at most so many; 0 means none."""
+    def __init__(
+        self,
+        *,
+        limit: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["limit", b"limit"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchDecisionsRequest: _TypeAlias = WatchDecisionsRequest  # noqa: Y015
+
+@_typing.final
+class WatchDecisionsResponse(_message.Message):
+    """A decision, oldest first."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DECISION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def decision(self) -> Global___Decision: ...
+    def __init__(
+        self,
+        *,
+        decision: Global___Decision | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["decision", b"decision"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["decision", b"decision"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchDecisionsResponse: _TypeAlias = WatchDecisionsResponse  # noqa: Y015

@@ -65,6 +65,11 @@ class PlannerStub:
                 request_serializer=alpaserve_dot_v1_dot_planner__pb2.WatchPlacementRequest.SerializeToString,
                 response_deserializer=alpaserve_dot_v1_dot_planner__pb2.WatchPlacementResponse.FromString,
                 _registered_method=True)
+        self.WatchTransition = channel.unary_stream(
+                '/alpaserve.v1.Planner/WatchTransition',
+                request_serializer=alpaserve_dot_v1_dot_planner__pb2.WatchTransitionRequest.SerializeToString,
+                response_deserializer=alpaserve_dot_v1_dot_planner__pb2.WatchTransitionResponse.FromString,
+                _registered_method=True)
         self.RollbackPlacement = channel.unary_unary(
                 '/alpaserve.v1.Planner/RollbackPlacement',
                 request_serializer=alpaserve_dot_v1_dot_planner__pb2.RollbackPlacementRequest.SerializeToString,
@@ -89,6 +94,16 @@ class PlannerStub:
                 '/alpaserve.v1.Planner/GetStatus',
                 request_serializer=alpaserve_dot_v1_dot_planner__pb2.GetStatusRequest.SerializeToString,
                 response_deserializer=alpaserve_dot_v1_dot_planner__pb2.GetStatusResponse.FromString,
+                _registered_method=True)
+        self.ListDecisions = channel.unary_unary(
+                '/alpaserve.v1.Planner/ListDecisions',
+                request_serializer=alpaserve_dot_v1_dot_planner__pb2.ListDecisionsRequest.SerializeToString,
+                response_deserializer=alpaserve_dot_v1_dot_planner__pb2.ListDecisionsResponse.FromString,
+                _registered_method=True)
+        self.WatchDecisions = channel.unary_stream(
+                '/alpaserve.v1.Planner/WatchDecisions',
+                request_serializer=alpaserve_dot_v1_dot_planner__pb2.WatchDecisionsRequest.SerializeToString,
+                response_deserializer=alpaserve_dot_v1_dot_planner__pb2.WatchDecisionsResponse.FromString,
                 _registered_method=True)
 
 
@@ -138,6 +153,13 @@ class PlannerServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def WatchTransition(self, request, context):
+        """The transition under way, or the last one, now and at every change of it and of those that follow.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def RollbackPlacement(self, request, context):
         """Makes an older version's placement the running one, as a new version.
         """
@@ -168,6 +190,20 @@ class PlannerServicer:
 
     def GetStatus(self, request, context):
         """Workers, groups and their queues.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListDecisions(self, request, context):
+        """What the planner decided by itself of late: whether to re-place, and why.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WatchDecisions(self, request, context):
+        """The last such decisions, then every further one.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -206,6 +242,11 @@ def add_PlannerServicer_to_server(servicer, server):
                     request_deserializer=alpaserve_dot_v1_dot_planner__pb2.WatchPlacementRequest.FromString,
                     response_serializer=alpaserve_dot_v1_dot_planner__pb2.WatchPlacementResponse.SerializeToString,
             ),
+            'WatchTransition': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchTransition,
+                    request_deserializer=alpaserve_dot_v1_dot_planner__pb2.WatchTransitionRequest.FromString,
+                    response_serializer=alpaserve_dot_v1_dot_planner__pb2.WatchTransitionResponse.SerializeToString,
+            ),
             'RollbackPlacement': grpc.unary_unary_rpc_method_handler(
                     servicer.RollbackPlacement,
                     request_deserializer=alpaserve_dot_v1_dot_planner__pb2.RollbackPlacementRequest.FromString,
@@ -230,6 +271,16 @@ def add_PlannerServicer_to_server(servicer, server):
                     servicer.GetStatus,
                     request_deserializer=alpaserve_dot_v1_dot_planner__pb2.GetStatusRequest.FromString,
                     response_serializer=alpaserve_dot_v1_dot_planner__pb2.GetStatusResponse.SerializeToString,
+            ),
+            'ListDecisions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListDecisions,
+                    request_deserializer=alpaserve_dot_v1_dot_planner__pb2.ListDecisionsRequest.FromString,
+                    response_serializer=alpaserve_dot_v1_dot_planner__pb2.ListDecisionsResponse.SerializeToString,
+            ),
+            'WatchDecisions': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchDecisions,
+                    request_deserializer=alpaserve_dot_v1_dot_planner__pb2.WatchDecisionsRequest.FromString,
+                    response_serializer=alpaserve_dot_v1_dot_planner__pb2.WatchDecisionsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -406,6 +457,33 @@ class Planner:
             _registered_method=True)
 
     @staticmethod
+    def WatchTransition(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/alpaserve.v1.Planner/WatchTransition',
+            alpaserve_dot_v1_dot_planner__pb2.WatchTransitionRequest.SerializeToString,
+            alpaserve_dot_v1_dot_planner__pb2.WatchTransitionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def RollbackPlacement(request,
             target,
             options=(),
@@ -530,6 +608,60 @@ class Planner:
             '/alpaserve.v1.Planner/GetStatus',
             alpaserve_dot_v1_dot_planner__pb2.GetStatusRequest.SerializeToString,
             alpaserve_dot_v1_dot_planner__pb2.GetStatusResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListDecisions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/alpaserve.v1.Planner/ListDecisions',
+            alpaserve_dot_v1_dot_planner__pb2.ListDecisionsRequest.SerializeToString,
+            alpaserve_dot_v1_dot_planner__pb2.ListDecisionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchDecisions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/alpaserve.v1.Planner/WatchDecisions',
+            alpaserve_dot_v1_dot_planner__pb2.WatchDecisionsRequest.SerializeToString,
+            alpaserve_dot_v1_dot_planner__pb2.WatchDecisionsResponse.FromString,
             options,
             channel_credentials,
             insecure,

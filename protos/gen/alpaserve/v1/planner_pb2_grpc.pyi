@@ -45,6 +45,8 @@ class PlannerStub:
     """The running placement, or an older version."""
     WatchPlacement: _grpc.UnaryStreamMultiCallable[_planner_pb2.WatchPlacementRequest, _planner_pb2.WatchPlacementResponse]
     """The running placement now and after every change."""
+    WatchTransition: _grpc.UnaryStreamMultiCallable[_planner_pb2.WatchTransitionRequest, _planner_pb2.WatchTransitionResponse]
+    """The transition under way, or the last one, now and at every change of it and of those that follow."""
     RollbackPlacement: _grpc.UnaryUnaryMultiCallable[_planner_pb2.RollbackPlacementRequest, _planner_pb2.RollbackPlacementResponse]
     """Makes an older version's placement the running one, as a new version."""
     RegisterModel: _grpc.UnaryUnaryMultiCallable[_planner_pb2.RegisterModelRequest, _planner_pb2.RegisterModelResponse]
@@ -55,6 +57,10 @@ class PlannerStub:
     """Forgets a model that no group holds."""
     GetStatus: _grpc.UnaryUnaryMultiCallable[_planner_pb2.GetStatusRequest, _planner_pb2.GetStatusResponse]
     """Workers, groups and their queues."""
+    ListDecisions: _grpc.UnaryUnaryMultiCallable[_planner_pb2.ListDecisionsRequest, _planner_pb2.ListDecisionsResponse]
+    """What the planner decided by itself of late: whether to re-place, and why."""
+    WatchDecisions: _grpc.UnaryStreamMultiCallable[_planner_pb2.WatchDecisionsRequest, _planner_pb2.WatchDecisionsResponse]
+    """The last such decisions, then every further one."""
 
 @_typing.type_check_only
 class PlannerAsyncStub(PlannerStub):
@@ -73,6 +79,8 @@ class PlannerAsyncStub(PlannerStub):
     """The running placement, or an older version."""
     WatchPlacement: _aio.UnaryStreamMultiCallable[_planner_pb2.WatchPlacementRequest, _planner_pb2.WatchPlacementResponse]  # type: ignore[assignment]
     """The running placement now and after every change."""
+    WatchTransition: _aio.UnaryStreamMultiCallable[_planner_pb2.WatchTransitionRequest, _planner_pb2.WatchTransitionResponse]  # type: ignore[assignment]
+    """The transition under way, or the last one, now and at every change of it and of those that follow."""
     RollbackPlacement: _aio.UnaryUnaryMultiCallable[_planner_pb2.RollbackPlacementRequest, _planner_pb2.RollbackPlacementResponse]  # type: ignore[assignment]
     """Makes an older version's placement the running one, as a new version."""
     RegisterModel: _aio.UnaryUnaryMultiCallable[_planner_pb2.RegisterModelRequest, _planner_pb2.RegisterModelResponse]  # type: ignore[assignment]
@@ -83,6 +91,10 @@ class PlannerAsyncStub(PlannerStub):
     """Forgets a model that no group holds."""
     GetStatus: _aio.UnaryUnaryMultiCallable[_planner_pb2.GetStatusRequest, _planner_pb2.GetStatusResponse]  # type: ignore[assignment]
     """Workers, groups and their queues."""
+    ListDecisions: _aio.UnaryUnaryMultiCallable[_planner_pb2.ListDecisionsRequest, _planner_pb2.ListDecisionsResponse]  # type: ignore[assignment]
+    """What the planner decided by itself of late: whether to re-place, and why."""
+    WatchDecisions: _aio.UnaryStreamMultiCallable[_planner_pb2.WatchDecisionsRequest, _planner_pb2.WatchDecisionsResponse]  # type: ignore[assignment]
+    """The last such decisions, then every further one."""
 
 class PlannerServicer(metaclass=_abc_1.ABCMeta):
     """Decides and changes what runs where."""
@@ -136,6 +148,14 @@ class PlannerServicer(metaclass=_abc_1.ABCMeta):
         """The running placement now and after every change."""
 
     @_abc_1.abstractmethod
+    def WatchTransition(
+        self,
+        request: _planner_pb2.WatchTransitionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_planner_pb2.WatchTransitionResponse], _abc.AsyncIterator[_planner_pb2.WatchTransitionResponse]]:
+        """The transition under way, or the last one, now and at every change of it and of those that follow."""
+
+    @_abc_1.abstractmethod
     def RollbackPlacement(
         self,
         request: _planner_pb2.RollbackPlacementRequest,
@@ -174,5 +194,21 @@ class PlannerServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_planner_pb2.GetStatusResponse, _abc.Awaitable[_planner_pb2.GetStatusResponse]]:
         """Workers, groups and their queues."""
+
+    @_abc_1.abstractmethod
+    def ListDecisions(
+        self,
+        request: _planner_pb2.ListDecisionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_planner_pb2.ListDecisionsResponse, _abc.Awaitable[_planner_pb2.ListDecisionsResponse]]:
+        """What the planner decided by itself of late: whether to re-place, and why."""
+
+    @_abc_1.abstractmethod
+    def WatchDecisions(
+        self,
+        request: _planner_pb2.WatchDecisionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_planner_pb2.WatchDecisionsResponse], _abc.AsyncIterator[_planner_pb2.WatchDecisionsResponse]]:
+        """The last such decisions, then every further one."""
 
 def add_PlannerServicer_to_server(servicer: PlannerServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
