@@ -9,21 +9,26 @@ from services.infra.server import Server, stop_signal
 from services.infra.settings import load_settings
 from services.infra.store.arrivals import ArrivalStore
 from services.infra.store.connection import connect
+from services.infra.store.decisions import DecisionStore
 from services.infra.store.members import MemberStore
 from services.infra.store.placements import PlacementStore
 from services.infra.store.queues import QueueStore
 from services.infra.store.registry import ModelStore, ProfileStore
+from services.infra.store.transitions import TransitionStore
 from services.planner.catalog import Catalog
-from services.planner.changes import Workers
 from services.planner.cluster import WorkerStubs
+from services.planner.decisions import Decisions
 from services.planner.planning import Planning
 from services.planner.pools import Pools
 from services.planner.posing import Posing
+from services.planner.replacement import Replacement
+from services.planner.replacement_facts import FactReader
 from services.planner.servicer import PlannerServicer
 from services.planner.settings import PlannerSettings
 from services.planner.status import StatusReader
 from services.planner.stewardship import Stewardship
 from services.planner.transitions import Transitions
+from services.planner.workers import Workers
 from services.planner.workloads import WorkloadSource
 
 
@@ -33,19 +38,26 @@ async def serve(settings: PlannerSettings) -> None:
     placements, members, arrivals = PlacementStore(redis), MemberStore(redis), ArrivalStore(redis)
     stubs = WorkerStubs()
     catalog = Catalog(ModelStore(redis), ProfileStore(redis), placements)
-    transitions = Transitions(placements, members, Workers(stubs, settings.step_timeout_s))
-    stewardship = Stewardship(placements, members, catalog, transitions)
+    records = TransitionStore(redis)
+    workers = Workers(stubs, members, settings.step_timeout_s)
+    transitions = Transitions(placements, members, workers, records)
+    stewardship = Stewardship(placements, members, catalog, transitions, records, arrivals)
     posing = Posing(catalog, WorkloadSource(arrivals, settings.live_window_s))
     pools = Pools(settings.ray_address, settings.ray_from_size)
     planning = Planning(settings, posing, stewardship, placements, pools)
     status = StatusReader(placements, members, QueueStore(redis), arrivals)
-    servicer = PlannerServicer(planning, stewardship, placements, catalog, status)
+    reader = FactReader(settings, placements, catalog, stewardship, arrivals)
+    replacement = Replacement(settings, reader, stewardship, DecisionStore(redis), pools)
+    decisions = Decisions(DecisionStore(redis), replacement)
+    servicer = PlannerServicer(planning, stewardship, placements, catalog, status, records, decisions)
     server = Server(settings)
     server.add(servicer, planner_pb2_grpc.add_PlannerServicer_to_server, planner_pb2, "Planner")
     await server.start()
-    async with background(stewardship.mend(settings.heal_every_s)):
+    async with background(stewardship.mend(settings.heal_every_s), replacement.run()):
         await stopping.wait()
+        replacement.close()
         await server.drain()
+        await replacement.wait()
         await stewardship.wait()
     await server.stop()
     pools.close()

@@ -1,6 +1,6 @@
 """The live workers as one cluster, and the way to them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from math import gcd
 
@@ -56,14 +56,21 @@ class LiveCluster:
             raise InvalidSpec(f"model {model.name!r}: no live worker is on its nodes {model.nodes}")
         return replace(model, nodes=nodes, min_nodes=min(model.min_nodes, len(nodes)))
 
+    def numbered(self, placement: Placement) -> Placement:
+        """A plan on global ids."""
+        return on_devices(placement, dict(enumerate(self.devices)))
+
+    def as_planned(self, placement: Placement) -> Placement | None:
+        """A running placement on the devices of plans; None if one of its own is on no live worker."""
+        plan_of = {device: index for index, device in enumerate(self.devices)}
+        if any(device not in plan_of for group in placement.groups for device in group.devices):
+            return None
+        return on_devices(placement, plan_of)
+
     def placed(self, placement: Placement, running: Iterable[DeployedGroup], spec: Spec) -> Placement:
         """A plan on global ids, as far as may be on the devices of running groups that it resembles;
         where models ask for nodes, on the devices that were planned."""
-        groups = tuple(
-            Group(group.config, tuple(self.devices[device] for device in group.devices), group.models)
-            for group in placement.groups
-        )
-        numbered = replace(placement, groups=groups)
+        numbered = self.numbered(placement)
         if any(model.nodes is not None or model.min_nodes > 1 for model in spec.models):
             return numbered
         alive = [group for group in running if set(group.devices) <= set(self.devices)]
@@ -85,6 +92,14 @@ class LiveCluster:
                 f"{named} spans workers {', '.join(spanned)}: all devices of a group must belong to one worker"
             )
         return owners[group.devices[0]]
+
+
+def on_devices(placement: Placement, device_of: Mapping[int, int]) -> Placement:
+    """The same groups on other devices."""
+    groups = (
+        replace(group, devices=tuple(device_of[device] for device in group.devices)) for group in placement.groups
+    )
+    return replace(placement, groups=tuple(groups))
 
 
 class WorkerStubs:

@@ -20,6 +20,11 @@ class Pools:
         self._ray_address = ray_address
         self._ray_from_size = ray_from_size
 
+    @property
+    def threads(self) -> Pool:
+        """Those of this process."""
+        return self._threads.map
+
     @asynccontextmanager
     async def pool_for(self, problem: Problem) -> AsyncIterator[Pool]:
         """What runs the problem's legs until the block ends."""

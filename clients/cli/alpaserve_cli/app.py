@@ -50,6 +50,12 @@ class Commands(LazyGroup):
         ),
         Entry("models", "alpaserve_cli.models", "models_app", "Register, list and remove models."),
         Entry("workload", "alpaserve_cli.workload", "workload_app", "Draw, read, change and describe workloads."),
+        Entry(
+            "decisions",
+            "alpaserve_cli.decisions",
+            "decisions",
+            "Show what the planner decided by itself: whether to re-place, and why.",
+        ),
         Entry("status", "alpaserve_cli.status", "status", "Show the running system."),
     )
 
