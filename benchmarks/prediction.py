@@ -1,19 +1,20 @@
 """How well the profile predicts an unloaded request, on real devices through the whole system, beside its measurement.
 
-`python -m benchmarks.prediction [--rounds N] [--write FILE]`: four shipped models under four configs, each served alone
-and profiled by the profiler service again meanwhile, so that both meet a host whose speed changes by the second;
-predicted = the profiled stages and the profiled request overhead. Of several rounds the one with the median ratio is
-told. The last round's profiles are written to FILE.
+`python -m benchmarks.prediction [--models NAME…] [--write FILE]`: four shipped models under four configs, profiled,
+then each served alone. The speed of a host that others share changes by the second: so the profiler's own bench, with
+the same config loaded, takes one request whenever the service has taken one, and what is predicted from these (stages
+and overhead, medians as the profiler takes them) is held against what the service's clients waited. FILE gets the
+profiles.
 """
 
 import argparse
 import asyncio
 import json
-import random
 import statistics
 import sys
 import time
-from collections import deque
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,21 +24,37 @@ from alpaserve_cli.processes import ServiceProcess
 from alpaserve_client import AsyncClient, PlannerClient, ProfilerClient
 
 from benchmarks.report import machine, table, title
-from benchmarks.system import SERVING, running
+from benchmarks.system import SERVING, running_system
 from services.core.model import ModelSource
 from services.core.profile import ParallelConfig, Profiles
 from services.core.profile_documents import profiles_document
 from services.core.profile_sets import combined
+from services.infra.ray_cluster import LOCAL, answer, joined_cluster
 from services.infra.wire import config_message, source_message, to_profiles
 from services.parallel.architectures import open_model
+from services.profiler.bench import Trial
+from services.profiler.benches import Benches
+from services.profiler.path import Tensors
+from services.profiler.settings import ProfilerSettings
 
 MODELS = ("bert-small", "gpt-small", "moe-small", "wide-resnet-small")
 CONFIGS = tuple(ParallelConfig(*shape) for shape in ((1, 1), (2, 1), (1, 2), (2, 2)))
 NUM_DEVICES = 4
-NUM_REPEATS = 100
+NUM_WARMUPS = 5
+NUM_REPEATS = 60
+MEMORY_BYTES = 2**30
 PAUSE_S = 0.05
 TOLERANCE = 0.1
 Services = dict[str, ServiceProcess]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """Seconds that its client waited, that it spent in stages, and that admission predicted."""
+
+    waited_s: float
+    stages_s: float
+    admission_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +84,8 @@ def register(services: Services, name: str) -> None:
         planner.register_model(model_pb2.Model(name=name, source=source_message(source_of(name))))
 
 
-def profiled(services: Services, name: str, config: ParallelConfig, num_repeats: int) -> Profiles:
-    """Profile one config now; what is known of it is measured again."""
-    order = profiler_pb2.ProfileRequest(model=name, configs=[config_message(config)], num_repeats=num_repeats)
+def profiled(services: Services, name: str) -> Profiles:
+    order = profiler_pb2.ProfileRequest(model=name, configs=map(config_message, CONFIGS), num_repeats=NUM_REPEATS)
     with ProfilerClient(services["profiler"].address) as profiler:
         for _ in profiler.profile(order):
             pass
@@ -82,43 +98,49 @@ def place(services: Services, name: str, config: ParallelConfig) -> None:
         planner.apply(placement_pb2.Placement(groups=[group]), timeout_s=300)
 
 
-async def asked(router: str, name: str, until: "asyncio.Future[Profiles]") -> list[tuple[float, float, float]]:
-    """Seconds that a client waited, those in the stages and those predicted, of the last requests before `until`."""
+@asynccontextmanager
+async def bench(redis_url: str, profiles: Profiles, name: str, config: ParallelConfig) -> AsyncIterator[str]:
+    """The profiler's, with the config loaded as it was profiled; the address of the relay that leads to it."""
+    stage, costs = profiles[name].at(config), profiles.costs_of(name)
+    if costs is None:
+        raise SystemExit(f"the profile of {name} tells no device costs")
+    settings = ProfilerSettings(redis_url=redis_url)
+    async with joined_cluster(LOCAL, settings.ray_object_store_bytes):
+        benches = Benches(settings, "cpu")
+        place = await benches.open(config.num_devices)
+        trial = Trial(source_of(name), config, stage.boundaries, (1,), costs, MEMORY_BYTES)
+        await answer(place.bench.load.remote(trial))
+        yield place.relay
+
+
+async def asked(client: AsyncClient, name: str, inputs: Tensors) -> Request:
+    await asyncio.sleep(PAUSE_S)
+    began_s = time.perf_counter()
+    result = await client.infer(name, inputs)
+    return Request(time.perf_counter() - began_s, result.execution_time_s, result.predicted_finish_s)
+
+
+async def in_turn(addresses: Sequence[str], name: str) -> list[list[Request]]:
+    """Requests to each of the addresses, one at a time and taking turns; the first ones do not count."""
     inputs = open_model(source_of(name)).example()
-    found: deque[tuple[float, float, float]] = deque(maxlen=NUM_REPEATS)
-    async with AsyncClient(router) as client:
-        while not until.done():
-            await asyncio.sleep(random.uniform(0, 2 * PAUSE_S))
-            began_s = time.perf_counter()
-            result = await client.infer(name, inputs)
-            waited_s = time.perf_counter() - began_s
-            found.append((waited_s, result.execution_time_s, result.predicted_finish_s))
-    return list(found)
+    async with AsyncExitStack() as stack:
+        clients = [await stack.enter_async_context(AsyncClient(address)) for address in addresses]
+        rounds = [[await asked(client, name, inputs) for client in clients] for _ in range(NUM_WARMUPS + NUM_REPEATS)]
+    return [list(requests) for requests in zip(*rounds[NUM_WARMUPS:], strict=True)]
 
 
-async def side_by_side(
-    services: Services, name: str, config: ParallelConfig
-) -> tuple[Profiles, list[tuple[float, float, float]]]:
-    """The profile, and what was served while it was measured: both meet the same machine."""
-    profiling = asyncio.ensure_future(asyncio.to_thread(profiled, services, name, config, NUM_REPEATS))
-    requests = await asked(services["router"].address, name, profiling)
-    return await profiling, requests
-
-
-def served(services: Services, name: str, config: ParallelConfig) -> Served:
-    profiled(services, name, config, num_repeats=1)
-    place(services, name, config)
-    profiles, requests = asyncio.run(side_by_side(services, name, config))
-    waited_s, stages_s, admission_s = zip(*requests, strict=True)
-    profiled_s = profiles[name].at(config).latency_s
+async def served(services: Services, redis_url: str, profiles: Profiles, name: str, config: ParallelConfig) -> Served:
+    async with bench(redis_url, profiles, name, config) as relay:
+        benched, requests = await in_turn((relay, services["router"].address), name)
+    stages_s = statistics.median(request.stages_s for request in benched)
     return Served(
         model=name,
         config=config,
-        predicted_s=profiled_s + profiles.overhead_s(name),
-        measured_s=statistics.median(waited_s),
-        stages_s=statistics.median(stages_s),
-        profiled_stages_s=profiled_s,
-        admission_s=statistics.median(admission_s),
+        predicted_s=stages_s + statistics.median(request.waited_s - request.stages_s for request in benched),
+        measured_s=statistics.median(request.waited_s for request in requests),
+        stages_s=statistics.median(request.stages_s for request in requests),
+        profiled_stages_s=stages_s,
+        admission_s=statistics.median(request.admission_s for request in requests),
     )
 
 
@@ -128,28 +150,26 @@ def row(found: Served) -> tuple[Any, ...]:
     return (found.model, str(found.config), *(f"{1e3 * value:.2f}" for value in seconds), *map("{:.3f}".format, ratios))
 
 
-def one_round(services: Services) -> list[Served]:
-    found = []
-    for name in MODELS:
+def rows(services: Services, redis_url: str, models: Sequence[str]) -> Iterator[Served]:
+    for name in models:
         register(services, name)
+        profiles = profiled(services, name)
         for config in CONFIGS:
-            found.append(served(services, name, config))
-            print(*row(found[-1]), file=sys.stderr, flush=True)
-    return found
+            place(services, name, config)
+            yield asyncio.run(served(services, redis_url, profiles, name, config))
 
 
-def write_profiles(services: Services, path: Path) -> None:
+def write_profiles(services: Services, models: Sequence[str], path: Path) -> None:
     with ProfilerClient(services["profiler"].address) as profiler:
-        profiles = combined([to_profiles(profiler.get_profile(name)) for name in MODELS])
+        profiles = combined([to_profiles(profiler.get_profile(name)) for name in models])
     path.write_text(json.dumps(profiles_document(replace(profiles, note=machine())), indent=1) + "\n")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--models", nargs="+", default=MODELS)
     parser.add_argument("--write", type=Path)
     given = parser.parse_args()
-    num_rounds = given.rounds
     header = (
         "model",
         "config",
@@ -162,11 +182,13 @@ def main() -> None:
         "stages, profiled / measured",
     )
     title("Latency of an unloaded request, predicted by its profile and measured; executor: jax")
-    with running({"num_devices": NUM_DEVICES}, ("profiler", *SERVING)) as services:
-        rounds = [one_round(services) for _ in range(num_rounds)]
+    found = []
+    with running_system({"num_devices": NUM_DEVICES}, ("profiler", *SERVING)) as system:
+        for one in rows(system.processes, system.redis_url, given.models):
+            found.append(one)
+            print(*row(one), file=sys.stderr, flush=True)
         if given.write:
-            write_profiles(services, given.write)
-    found = [sorted(again, key=lambda one: one.ratio)[num_rounds // 2] for again in zip(*rounds, strict=True)]
+            write_profiles(system.processes, given.models, given.write)
     table(header, map(row, found))
     worst = max(found, key=lambda one: abs(one.ratio - 1))
     within = sum(abs(one.ratio - 1) <= TOLERANCE for one in found)
