@@ -1,8 +1,9 @@
 """The connection to Redis, and the answer to its absence."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from time import monotonic
+from typing import TypeVar
 
 import structlog
 from redis.asyncio import Redis
@@ -17,6 +18,7 @@ from services.infra.background import repeating
 from services.infra.store import keys
 
 log = structlog.get_logger()
+FoundT = TypeVar("FoundT")
 
 REACH_EVERY_S, REACH_WITHIN_S = 0.5, 30.0
 # A server that is full, read-only or forbids it serves as little as one that is away.
@@ -59,3 +61,22 @@ async def subscription(redis: Redis, channel: str) -> AsyncIterator[PubSub]:
     async with redis.pubsub(ignore_subscribe_messages=True) as feed:
         await feed.subscribe(channel)
         yield feed
+
+
+async def followed(
+    redis: Redis, channel: str, read: Callable[[], Awaitable[FoundT]], mark: Callable[[FoundT], object], poll_s: float
+) -> AsyncIterator[FoundT]:
+    """What `read` finds now, and whenever its mark is another one; polls as well as it listens to the channel, and
+    outlives an outage of Redis."""
+    seen: tuple[object, ...] = ()
+    async for _ in repeating(poll_s):
+        try:
+            async with subscription(redis, channel) as feed:
+                while True:
+                    found = await read()
+                    if seen != (mark(found),):
+                        seen = (mark(found),)
+                        yield found
+                    await feed.get_message(timeout=poll_s)
+        except OUTAGES as error:
+            log.warning("feed_lost", channel=channel, error=str(error))

@@ -14,7 +14,7 @@ from services.core.deployment import Deployment
 from services.core.errors import InvalidPlacement, VersionConflict
 from services.infra.background import background, repeating
 from services.infra.store import keys
-from services.infra.store.connection import OUTAGES, subscription
+from services.infra.store.connection import OUTAGES, followed
 
 log = structlog.get_logger()
 _deployment = TypeAdapter(Deployment)
@@ -80,20 +80,9 @@ class PlacementStore:
             raise VersionConflict(f"placement version {deployment.version} is no longer the running one")
         return successor
 
-    async def watch(self, poll_s: float = 1.0) -> AsyncIterator[Deployment]:
+    def watch(self, poll_s: float = 1.0) -> AsyncIterator[Deployment]:
         """The current deployment, then every later one; polls as well, and outlives an outage of Redis."""
-        seen = -1
-        async for _ in repeating(poll_s):
-            try:
-                async with subscription(self._redis, keys.PLACEMENT_FEED) as feed:
-                    while True:
-                        deployment = await self.current()
-                        if deployment.version != seen:
-                            seen = deployment.version
-                            yield deployment
-                        await feed.get_message(timeout=poll_s)
-            except OUTAGES as error:
-                log.warning("placement_feed_lost", error=str(error))
+        return followed(self._redis, keys.PLACEMENT_FEED, self.current, lambda deployment: deployment.version, poll_s)
 
     async def new_group_name(self) -> str:
         return f"g{await self._redis.incr(keys.GROUP_COUNTER)}"

@@ -5,18 +5,14 @@ from dataclasses import dataclass
 from enum import StrEnum
 from statistics import median
 
-import structlog
 from pydantic import TypeAdapter
 from redis.asyncio import Redis
 
 from services.core.placement import Placement
 from services.core.profile import ParallelConfig
 from services.core.steps import Down, Step, StepCosts
-from services.infra.background import repeating
 from services.infra.store import keys
-from services.infra.store.connection import OUTAGES, subscription
-
-log = structlog.get_logger()
+from services.infra.store.connection import followed
 
 # How many steps of each kind on a worker tell what the next one takes.
 REMEMBERED = 31
@@ -114,20 +110,9 @@ class TransitionStore:
             pipeline.publish(keys.TRANSITION_FEED, record.number)
             await pipeline.execute()
 
-    async def watch(self, poll_s: float = 1.0) -> AsyncIterator[TransitionRecord | None]:
+    def watch(self, poll_s: float = 1.0) -> AsyncIterator[TransitionRecord | None]:
         """The last transition now, None without any, and then at every change; outlives an outage of Redis."""
-        is_first, seen = True, None
-        async for _ in repeating(poll_s):
-            try:
-                async with subscription(self._redis, keys.TRANSITION_FEED) as feed:
-                    while True:
-                        record = await self.last()
-                        if is_first or record != seen:
-                            is_first, seen = False, record
-                            yield record
-                        await feed.get_message(timeout=poll_s)
-            except OUTAGES as error:
-                log.warning("transition_feed_lost", error=str(error))
+        return followed(self._redis, keys.TRANSITION_FEED, self.last, lambda record: record, poll_s)
 
     async def experience(self) -> dict[str, Experience]:
         """By worker."""
