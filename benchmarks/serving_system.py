@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from alpaserve.v1 import model_pb2, placement_pb2
+from alpaserve_cli.addresses import free_port
 from alpaserve_cli.processes import ServiceProcess
-from alpaserve_cli.ray_host import free_port
 from alpaserve_client import PlannerClient
 from redis import Redis
 

@@ -10,10 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from alpaserve.v1 import model_pb2, placement_pb2
+from alpaserve_cli.addresses import free_port
 from alpaserve_cli.embedded_redis import EmbeddedRedis
 from alpaserve_cli.health import wait_until_healthy
 from alpaserve_cli.processes import ServiceProcess
-from alpaserve_cli.ray_host import free_port, with_ray
+from alpaserve_cli.ray_host import with_ray
 from alpaserve_cli.supervisor import Member, Supervisor
 from alpaserve_client import AlpaServeClientError, ConnectionOptions, PlannerClient
 from redis.asyncio import Redis

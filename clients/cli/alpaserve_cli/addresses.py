@@ -1,5 +1,6 @@
 """Where the services are: an option, else an environment variable, else this machine."""
 
+import socket
 from typing import Annotated
 
 import typer
@@ -13,3 +14,10 @@ PlannerOption = Annotated[str, typer.Option("--planner", envvar="ALPASERVE_PLANN
 ProfilerOption = Annotated[
     str, typer.Option("--profiler", envvar="ALPASERVE_PROFILER", help="Address of the profiler.")
 ]
+
+
+def free_port() -> int:
+    """A port of the loopback that nobody has now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

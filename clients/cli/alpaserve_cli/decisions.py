@@ -10,6 +10,7 @@ from alpaserve_client import PlannerClient
 from alpaserve_cli.addresses import DEFAULT_PLANNER, PlannerOption
 from alpaserve_cli.output import Output, OutputOption, print_json, print_table
 from alpaserve_cli.placements import running_document
+from alpaserve_cli.wire import enum_name
 
 _HEADER = ("when", "controller", "verdict", "outcome", "reason", "gain", "cost", "margin", "moved")
 _FIGURES = ("attainment_stay", "attainment_switch", "gain", "cost", "margin", "standard_error")
@@ -143,8 +144,8 @@ def moved(decision: Decision) -> str:
 
 
 def verdict_name(decision: Decision) -> str:
-    return planner_pb2.Verdict.Name(decision.verdict).removeprefix("VERDICT_").lower().replace("_", " ")
+    return enum_name(planner_pb2.Verdict, decision.verdict).replace("_", " ")
 
 
 def outcome_name(decision: Decision) -> str:
-    return planner_pb2.DecisionOutcome.Name(decision.outcome).removeprefix("DECISION_OUTCOME_").lower()
+    return enum_name(planner_pb2.DecisionOutcome, decision.outcome)

@@ -6,7 +6,6 @@ import importlib.util
 import os
 import secrets
 import shutil
-import socket
 import sys
 import time
 from pathlib import Path
@@ -16,6 +15,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from alpaserve_cli.addresses import free_port
 from alpaserve_cli.children import ChildProcess, start_child
 from alpaserve_cli.failures import CommandError
 from alpaserve_cli.processes import log_tail
@@ -71,7 +71,7 @@ class EmbeddedRedis:
         self._data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._lock = self._lock if self._lock is not None else _lock_directory(self._data_dir)
         for _ in range(_START_ATTEMPTS):
-            port = self._port or _free_port()
+            port = self._port or free_port()
             if self._start_on(binary, port):
                 self._port = port
                 self.url = f"redis://:{self._password}@127.0.0.1:{port}/0"
@@ -152,9 +152,3 @@ def _lock_directory(data_dir: Path) -> int:
         os.close(lock)
         raise RedisStartError(f"{data_dir} is in use by another process") from None
     return lock
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

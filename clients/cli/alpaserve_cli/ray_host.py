@@ -1,9 +1,9 @@
 """The Ray of a worker as a service of its own: a worker that dies comes back without waiting for Ray to start."""
 
 import secrets
-import socket
 from dataclasses import replace
 
+from alpaserve_cli.addresses import free_port
 from alpaserve_cli.supervisor import Member
 
 
@@ -14,10 +14,3 @@ def with_ray(worker: Member) -> tuple[Member, Member]:
     runs = {**worker.env, **token, "ALPASERVE_PORT": str(port)}
     joins = {**worker.env, **token, "ALPASERVE_RAY_ADDRESS": f"127.0.0.1:{port}"}
     return Member(f"{worker.name}-ray", "services.worker.ray_host", runs), replace(worker, env=joins)
-
-
-def free_port() -> int:
-    """A port of the loopback that nobody has now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -6,6 +6,7 @@ from typing import Any
 from alpaserve.v1 import planner_pb2
 
 from alpaserve_cli.placements import down_document, ranges
+from alpaserve_cli.wire import enum_name
 
 Transition = planner_pb2.Transition
 Document = dict[str, Any]
@@ -58,11 +59,11 @@ def ended_document(transition: Transition) -> Document:
 
 
 def state_name(transition: Transition) -> str:
-    return planner_pb2.TransitionState.Name(transition.state).removeprefix("TRANSITION_STATE_").lower()
+    return enum_name(planner_pb2.TransitionState, transition.state)
 
 
 def kind_name(step: planner_pb2.TransitionStep) -> str:
-    return planner_pb2.StepKind.Name(step.kind).removeprefix("STEP_KIND_").lower()
+    return enum_name(planner_pb2.StepKind, step.kind)
 
 
 def group_name(step: planner_pb2.TransitionStep) -> str:

@@ -1,5 +1,7 @@
 """What only a command sends: specs and workloads of files as messages. The rest is in `services.infra.wire`."""
 
+from typing import Any
+
 import numpy as np
 from alpaserve.v1 import model_pb2, planner_pb2, workload_pb2
 
@@ -63,3 +65,9 @@ def workload_message(workload: Workload) -> workload_pb2.Workload:
             slo_s=workload.slo_s.tolist() if has_slo else (),
         )
     )
+
+
+def enum_name(kind: Any, value: int) -> str:
+    """What a value's name has beyond the enum's own, which the zero value tells; in small letters."""
+    prefix = str(kind.Name(0)).removesuffix("UNSPECIFIED")
+    return str(kind.Name(value)).removeprefix(prefix).lower()
