@@ -12,18 +12,8 @@ from numpy.typing import NDArray
 
 from tests.e2e.cluster import Cluster, group, model, running_cluster
 from tests.e2e.killing import LATE, OUTAGE, Traffic, killed_under_load, state
+from tests.tiny_bert import CONFIG
 
-CONFIG = {
-    "model_type": "bert",
-    "vocab_size": 24,
-    "hidden_size": 16,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "intermediate_size": 32,
-    "max_position_embeddings": 12,
-    "type_vocab_size": 2,
-    "initializer_range": 0.5,
-}
 PROFILES = {
     "schema": "alpaserve.profiles/v1",
     "models": [

@@ -15,6 +15,7 @@ from safetensors.numpy import save_file
 
 from services.core.model import ModelSource
 from services.parallel.environment import device_environment
+from tests.tiny_bert import CONFIG
 
 # The number of devices is read when JAX is first used, the platform already at its import.
 os.environ.update(device_environment(num_devices=4, platform="cpu"))
@@ -25,19 +26,7 @@ jax.config.update("jax_platforms", "cpu")
 Config = dict[str, Any]
 WriteCheckpoint = Callable[..., Path]
 
-TINY_CONFIG: Config = {
-    "model_type": "bert",
-    "vocab_size": 24,
-    "hidden_size": 16,
-    "num_hidden_layers": 3,
-    "num_attention_heads": 4,
-    "intermediate_size": 32,
-    "max_position_embeddings": 12,
-    "type_vocab_size": 2,
-    "layer_norm_eps": 1e-12,
-    "hidden_act": "gelu",
-    "initializer_range": 0.5,
-}
+TINY_CONFIG: Config = {**CONFIG, "num_hidden_layers": 3, "layer_norm_eps": 1e-12, "hidden_act": "gelu"}
 
 
 @pytest.fixture(scope="session")

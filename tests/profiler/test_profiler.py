@@ -19,17 +19,8 @@ from services.infra.wire import to_device_costs
 from services.parallel.known_devices import known_devices
 from services.profiler.session import TAKEN_OVER
 from tests.conftest import System
+from tests.tiny_bert import CONFIG
 
-CONFIG = {
-    "model_type": "bert",
-    "vocab_size": 24,
-    "hidden_size": 16,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "intermediate_size": 32,
-    "max_position_embeddings": 12,
-    "type_vocab_size": 2,
-}
 TINY = ModelSource(config=json.dumps(CONFIG), seed=7, sequence_length=8)
 MEMORY_BYTES = 1_000_000
 MODELS = (

@@ -20,21 +20,11 @@ from services.parallel.environment import device_environment
 from services.worker.leader.executor import Replica
 from services.worker.leader.flight import Outcome, Served
 from services.worker.leader.group import GroupLeader
+from tests.tiny_bert import CONFIG
 
 # Before anything uses JAX: the host as four devices, as all tests of models have it.
 os.environ.update(device_environment(num_devices=4, platform="cpu"))
 
-CONFIG = {
-    "model_type": "bert",
-    "vocab_size": 24,
-    "hidden_size": 16,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "intermediate_size": 32,
-    "max_position_embeddings": 12,
-    "type_vocab_size": 2,
-    "initializer_range": 0.5,
-}
 SOURCE = ModelSource(config=json.dumps(CONFIG), seed=7, sequence_length=8)
 SLOW = (1.0, 1.0)
 REPLICA = Replica(RegisteredModel("m", "p", SOURCE), SLOW, (1, 1), boundaries=(0, 2, 5))
