@@ -18,6 +18,7 @@ from services.infra.store.placements import PlacementStore
 from services.infra.store.queues import QueueStore
 from services.infra.store.registry import ModelStore
 from services.router.dispatcher import Dispatcher
+from services.router.groups import Groups
 from services.router.holdings import Holdings
 from services.router.servicer import RouterServicer, add_router
 from services.router.settings import RouterSettings
@@ -30,7 +31,7 @@ async def follow_placements(
 ) -> None:
     """Serve under every new placement, and say so at once: the planner waits for it."""
     async for deployment in placements.watch():
-        await dispatcher.follow(deployment)
+        await dispatcher.groups.follow(deployment)
         try:
             await members.announce_router(name, deployment.version)
         except OUTAGES as error:
@@ -39,7 +40,7 @@ async def follow_placements(
 
 async def follow_queues(dispatcher: Dispatcher, queues: QueueStore) -> None:
     async for state in queues.watch():
-        dispatcher.report(state)
+        dispatcher.groups.report(state)
 
 
 async def report_arrivals(dispatcher: Dispatcher, arrivals: ArrivalStore, members: MemberStore, name: str) -> None:
@@ -48,7 +49,7 @@ async def report_arrivals(dispatcher: Dispatcher, arrivals: ArrivalStore, member
         counts = dict(dispatcher.arrivals)
         dispatcher.arrivals.clear()
         try:
-            await members.announce_router(name, dispatcher.view.deployment.version)
+            await members.announce_router(name, dispatcher.groups.view.deployment.version)
             await arrivals.record(counts)
         except OUTAGES as error:
             log.warning("arrivals_not_recorded", num_arrivals=sum(counts.values()), error=str(error))
@@ -59,14 +60,14 @@ async def serve(settings: RouterSettings) -> None:
     name = settings.router_name or uuid.uuid4().hex[:12]
     redis = connect(settings.redis_url)
     placements, members = PlacementStore(redis), MemberStore(redis)
-    dispatcher = Dispatcher(name, settings.max_message_bytes, ModelStore(redis).is_registered)
+    dispatcher = Dispatcher(Groups(name, settings.max_message_bytes), ModelStore(redis).is_registered)
     server = Server(settings, shares_port=settings.shares_port)
     holdings = Holdings(settings.max_in_flight, settings.max_in_flight_bytes)
     server.add(RouterServicer(dispatcher, holdings, settings.receive_timeout_s), add_router, router_pb2, "Router")
     await reached(redis)
-    await dispatcher.follow(await placements.current())
+    await dispatcher.groups.follow(await placements.current())
     with suppress(*OUTAGES):
-        await members.announce_router(name, dispatcher.view.deployment.version)
+        await members.announce_router(name, dispatcher.groups.view.deployment.version)
     await server.start()
     async with background(
         follow_placements(dispatcher, placements, members, name),
@@ -77,7 +78,7 @@ async def serve(settings: RouterSettings) -> None:
         await server.drain()
     await members.withdraw_router(name)
     await server.stop()
-    await dispatcher.close()
+    await dispatcher.groups.close()
     await redis.aclose()
 
 

@@ -49,7 +49,7 @@ class RouterServicer:
                 num_bytes = self._holdings.take(len(content))
                 call = self._call(content, context.time_remaining())
                 del content
-                model = call.model if call.model in self._dispatcher.view.deployment.models else ""
+                model = call.model if call.model in self._dispatcher.groups.view.deployment.models else ""
                 reply = await self._dispatcher.infer(call)
             finally:
                 self._holdings.leave(num_bytes)

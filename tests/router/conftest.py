@@ -23,5 +23,5 @@ async def leaders() -> AsyncIterator[Leaders]:
 async def dispatcher(leaders: Leaders) -> AsyncIterator[Dispatcher]:
     """Two groups hold every model; ties go to g1."""
     async with dispatching() as following:
-        await following.follow(both_groups(1, leaders))
+        await following.groups.follow(both_groups(1, leaders))
         yield following

@@ -11,6 +11,7 @@ from grpc import aio
 from services.core.deployment import DeployedGroup, DeployedModel, Deployment
 from services.core.profile import ParallelConfig
 from services.router.dispatcher import Dispatcher
+from services.router.groups import Groups
 
 Answer = Callable[[leader_pb2.Submit], leader_pb2.ExecuteResponse | None]
 
@@ -122,8 +123,8 @@ async def is_registered(model: str) -> bool:
 
 @asynccontextmanager
 async def dispatching() -> AsyncIterator[Dispatcher]:
-    dispatcher = Dispatcher("r1", 2**20, is_registered)
+    dispatcher = Dispatcher(Groups("r1", 2**20), is_registered)
     try:
         yield dispatcher
     finally:
-        await dispatcher.close()
+        await dispatcher.groups.close()

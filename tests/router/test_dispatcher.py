@@ -134,7 +134,7 @@ async def test_a_request_that_only_leaving_groups_could_take_waits_for_the_next_
     waiting = asyncio.create_task(dispatcher.infer(call()))
     await until(lambda: leaders[0].submitted and leaders[1].submitted)
     leaders[1].answer = serve
-    await dispatcher.follow(both_groups(2, leaders))
+    await dispatcher.groups.follow(both_groups(2, leaders))
     reply = await waiting
     assert (reply.group, reply.placement_version) == ("g2", 2)
 
@@ -149,7 +149,7 @@ async def test_without_another_placement_a_leaving_group_is_unavailable(
 
 async def test_a_group_that_is_known_to_be_full_is_spared_the_request(dispatcher: Dispatcher, leaders: Leaders) -> None:
     for name in ("g1", "g2"):
-        dispatcher.report(leader_pb2.QueueState(group=name, free_in_s=[3.0], num_in_flight=1))
+        dispatcher.groups.report(leader_pb2.QueueState(group=name, free_in_s=[3.0], num_in_flight=1))
     refused = await failure(dispatcher, call(slo_s=2.0))
     served = await dispatcher.infer(call(slo_s=9.0))
     assert isinstance(refused, SloUnattainable)
@@ -175,7 +175,7 @@ async def test_a_late_answer_counts_unless_the_leader_is_silent(
     while not waiting.done():
         if is_heard:
             for name in ("g1", "g2"):
-                dispatcher.report(leader_pb2.QueueState(group=name, free_in_s=[0.0]))
+                dispatcher.groups.report(leader_pb2.QueueState(group=name, free_in_s=[0.0]))
         await asyncio.sleep(0.01)
     assert isinstance(waiting.result(), DeadlinePassed)
     assert (dispatcher.margin("m").of(1.0, monotonic()) > 0) == is_heard

@@ -15,14 +15,8 @@ from services.core.errors import (
 )
 from services.router.call import Reply
 from services.router.dispatcher import Dispatcher
-from tests.router.calls import INPUTS, Leaders, call, failure
-from tests.router.scripted_leader import (
-    deployment,
-    group,
-    keep_silent,
-    serve,
-    twice,
-)
+from tests.router.calls import DRAINING, INPUTS, Leaders, call, failure
+from tests.router.scripted_leader import Answer, deployment, fail, group, keep_silent, reject, serve, twice
 from tests.waiting import until
 
 
@@ -64,9 +58,21 @@ async def test_a_started_request_that_no_group_is_left_for_ends_as_unknown(
     assert all(error.idempotent for error in failed if isinstance(error, OutcomeUnknown))
 
 
+@pytest.mark.parametrize("second", [fail(DRAINING), reject("g2", 9.0)])
+async def test_a_request_that_may_have_run_stays_one_when_the_next_group_refuses_it(
+    dispatcher: Dispatcher, leaders: Leaders, second: Answer
+) -> None:
+    leaders[0].answer, leaders[1].answer = keep_silent, second
+    asked = asyncio.create_task(failure(dispatcher, call()))
+    await until(lambda: leaders[0].submitted)
+    await leaders[0].die()
+    assert type(await asked) is OutcomeUnknown
+    assert len(leaders[1].submitted) == 1
+
+
 async def test_a_group_that_cannot_be_reached_is_left_out(dispatcher: Dispatcher, leaders: Leaders) -> None:
     await leaders[0].die()
-    await until(lambda: dispatcher.unreachable() == {"g1"})
+    await until(lambda: dispatcher.groups.unreachable() == {"g1"})
     replies = [await dispatcher.infer(call()) for _ in range(3)]
     assert [reply.group for reply in replies] == ["g2"] * 3
 
@@ -74,9 +80,9 @@ async def test_a_group_that_cannot_be_reached_is_left_out(dispatcher: Dispatcher
 async def test_a_group_that_comes_back_is_asked_again(dispatcher: Dispatcher, leaders: Leaders) -> None:
     await dispatcher.infer(call())
     await leaders[0].die()
-    await until(lambda: dispatcher.unreachable() == {"g1"})
+    await until(lambda: dispatcher.groups.unreachable() == {"g1"})
     await leaders[0].start(int(leaders[0].address.rpartition(":")[2]))
-    await until(lambda: not dispatcher.unreachable())
+    await until(lambda: not dispatcher.groups.unreachable())
     replies = await asyncio.gather(*(dispatcher.infer(call()) for _ in range(2)))
     assert {reply.group for reply in replies} == {"g1", "g2"}
 
@@ -122,7 +128,7 @@ async def test_requests_under_way_end_where_they_are_when_the_placement_changes(
     leaders[0].answer = held.append
     under_way = asyncio.create_task(dispatcher.infer(call()))
     await until(lambda: held)
-    await dispatcher.follow(deployment(2, group("g2", leaders[1].address, "m")))
+    await dispatcher.groups.follow(deployment(2, group("g2", leaders[1].address, "m")))
     later: Reply = await dispatcher.infer(call())
     assert not under_way.done()
     assert later.group == "g2"
@@ -147,5 +153,5 @@ async def test_arrivals_are_counted_by_model(dispatcher: Dispatcher) -> None:
 
 
 async def test_a_store_that_came_back_empty_takes_no_placement_away(dispatcher: Dispatcher) -> None:
-    await dispatcher.follow(Deployment())
+    await dispatcher.groups.follow(Deployment())
     assert (await dispatcher.infer(call())).group == "g1"

@@ -12,6 +12,7 @@ from services.core.deployment import Deployment
 from services.core.errors import AlpaServeError, OutcomeUnknown
 from services.router.call import Reply
 from services.router.dispatcher import Dispatcher
+from services.router.groups import Groups
 from tests.router.calls import Leaders, call
 from tests.router.scripted_leader import deployment, group, keep_silent, serve
 from tests.waiting import until
@@ -47,10 +48,10 @@ def behind(relay_host: str, leaders: Leaders) -> Deployment:
 async def cuttable(leaders: Leaders, dispatcher: Dispatcher) -> AsyncIterator[Cuttable]:
     async with Relay(FRONT) as relay:
         await relay.open(int(leaders[0].address.rpartition(":")[2]))
-        away = Dispatcher("r2", 2**20, lambda _: asyncio.sleep(0, False))
-        await away.follow(behind(FRONT, leaders))
+        away = Dispatcher(Groups("r2", 2**20), lambda _: asyncio.sleep(0, False))
+        await away.groups.follow(behind(FRONT, leaders))
         yield Cuttable(relay, leaders, away)
-        await away.close()
+        await away.groups.close()
 
 
 async def test_a_connection_that_is_reset_ends_what_it_carried_and_is_opened_again(cuttable: Cuttable) -> None:
@@ -65,7 +66,7 @@ async def test_a_connection_that_is_reset_ends_what_it_carried_and_is_opened_aga
     assert (once.idempotent, patient.idempotent) == (False, True)
     first.answer = serve
     await cuttable.relay.heal()
-    await until(lambda: not cuttable.dispatcher.unreachable())
+    await until(lambda: not cuttable.dispatcher.groups.unreachable())
     assert isinstance(await cuttable.infer("patient"), Reply)
 
 

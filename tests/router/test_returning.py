@@ -20,11 +20,11 @@ def without_the_model(version: int, leaders: Leaders, **returning_s: float) -> D
 async def test_a_request_waits_for_a_model_that_should_be_back_in_time(
     dispatcher: Dispatcher, leaders: Leaders
 ) -> None:
-    await dispatcher.follow(without_the_model(2, leaders, m=1.0))
+    await dispatcher.groups.follow(without_the_model(2, leaders, m=1.0))
     waiting = asyncio.create_task(dispatcher.infer(call(slo_s=60.0)))
     await asyncio.sleep(0.05)
     was_done = waiting.done()
-    await dispatcher.follow(both_groups(3, leaders))
+    await dispatcher.groups.follow(both_groups(3, leaders))
     reply = await waiting
 
     assert not was_done
@@ -34,7 +34,7 @@ async def test_a_request_waits_for_a_model_that_should_be_back_in_time(
 async def test_a_request_whose_model_comes_back_too_late_is_told_so_at_once(
     dispatcher: Dispatcher, leaders: Leaders
 ) -> None:
-    await dispatcher.follow(without_the_model(2, leaders, m=50.0))
+    await dispatcher.groups.follow(without_the_model(2, leaders, m=50.0))
     refused = await failure(dispatcher, call(slo_s=20.0))
 
     assert isinstance(refused, SloUnattainable)
@@ -42,9 +42,9 @@ async def test_a_request_whose_model_comes_back_too_late_is_told_so_at_once(
 
 
 async def test_a_model_that_does_not_come_back_is_placed_nowhere(dispatcher: Dispatcher, leaders: Leaders) -> None:
-    await dispatcher.follow(without_the_model(2, leaders, m=50.0))
+    await dispatcher.groups.follow(without_the_model(2, leaders, m=50.0))
     waiting = asyncio.create_task(failure(dispatcher, call(slo_s=60.0)))
     await asyncio.sleep(0.05)
-    await dispatcher.follow(without_the_model(3, leaders))
+    await dispatcher.groups.follow(without_the_model(3, leaders))
 
     assert isinstance(await waiting, NotPlaced)
