@@ -2,26 +2,25 @@
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from time import monotonic, process_time
-from typing import Any
 
 import uvloop
-from alpaserve.v1 import leader_pb2, leader_pb2_grpc, tensor_pb2
-from grpc import aio
+from alpaserve.v1 import leader_pb2, tensor_pb2
 
 from services.core.model import RegisteredModel
-from services.infra.errors import Gate, Guarded
-from services.worker.leader.dataplane import LeaderServicer
+from services.infra.messages import Messages
+from services.worker.leader.dataplane import DataPlane
 from services.worker.leader.emulated import EmulatedExecutor, Emulation
 from services.worker.leader.executor import Replica, Tensors
 from services.worker.leader.flight import Flight, Outcome
 from services.worker.leader.group import GroupLeader
 
 _NO_INPUTS: Tensors = {}
+_LARGEST_BYTES = 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,15 +121,15 @@ async def through_stream(models: Sequence[Replica], num_requests: int) -> Makesp
     server.start()
     try:
         port = await asyncio.to_thread(ours.recv)
-        async with aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-            stub: Any = leader_pb2_grpc.LeaderStub(channel)
-            async for _ in stub.Execute(_sent([], 0)):
-                pass
-            began_s = monotonic()
-            answers = [one async for bundle in stub.Execute(_sent(models, num_requests)) for one in bundle.more]
-            makespan_s = monotonic() - began_s
-        if sum(answer.HasField("served") for answer in answers) != num_requests:
-            raise RuntimeError(f"{len(answers)} answers to {num_requests} requests, not all served")
+        loop = asyncio.get_running_loop()
+        _, caller = await loop.create_connection(Caller, "127.0.0.1", port)
+        began_s = monotonic()
+        caller.ask_all(models, num_requests)
+        await caller.is_answered.wait()
+        makespan_s = monotonic() - began_s
+        caller.close()
+        if caller.num_served != num_requests:
+            raise RuntimeError(f"{caller.num_served} of {num_requests} requests served")
         ours.send(None)
         gaps_s = await asyncio.to_thread(ours.recv)
     finally:
@@ -138,13 +137,32 @@ async def through_stream(models: Sequence[Replica], num_requests: int) -> Makesp
     return Makespan(len(models[0].stage_latency_s), makespan_s, gaps_s)
 
 
-async def _sent(models: Sequence[Replica], num_requests: int) -> AsyncIterator[leader_pb2.ExecuteRequest]:
-    yield leader_pb2.ExecuteRequest(open=leader_pb2.Open(group="g", router="r"))
-    tensor = tensor_pb2.Tensor(dtype=tensor_pb2.DATA_TYPE_INT64, shape=[1], data=bytes(8))
-    for number in range(num_requests):
-        name = models[number % len(models)].model.name
-        submit = leader_pb2.Submit(sequence=number + 1, model=name, inputs={"n": tensor})
-        yield leader_pb2.ExecuteRequest(submit=submit)
+class Caller(Messages):
+    """A router, as far as the leader can tell."""
+
+    def __init__(self) -> None:
+        super().__init__(_LARGEST_BYTES)
+        self.num_served = 0
+        self.is_answered = asyncio.Event()
+        self._num_unanswered = 0
+
+    def ask_all(self, models: Sequence[Replica], num_requests: int) -> None:
+        self._num_unanswered = num_requests
+        self.send(leader_pb2.ToLeader(open=leader_pb2.Open(group="g", router="r")))
+        tensor = tensor_pb2.Tensor(dtype=tensor_pb2.DATA_TYPE_INT64, shape=[1], data=bytes(8))
+        for number in range(num_requests):
+            name = models[number % len(models)].model.name
+            submit = leader_pb2.Submit(sequence=number + 1, model=name, inputs={"n": tensor})
+            self.send(leader_pb2.ToLeader(submit=submit))
+
+    def received(self, content: bytes) -> None:
+        answer = leader_pb2.FromLeader.FromString(content)
+        if answer.HasField("opened"):
+            return
+        self.num_served += answer.HasField("served")
+        self._num_unanswered -= 1
+        if not self._num_unanswered:
+            self.is_answered.set()
 
 
 def _serve(pipe: Connection, models: list[Replica], num_requests: int) -> None:
@@ -157,11 +175,8 @@ async def _serve_until_told(pipe: Connection, models: list[Replica], num_request
     async with GroupLeader("g", num_stages, probe, num_requests) as leader:
         for replica in models:
             await leader.load(replica)
-        server = aio.server()
-        servicer: Any = Guarded(LeaderServicer({"g": leader}, 2**20), Gate())
-        leader_pb2_grpc.add_LeaderServicer_to_server(servicer, server)
-        pipe.send(server.add_insecure_port("127.0.0.1:0"))
-        await server.start()
+        plane = DataPlane({"g": leader}, _LARGEST_BYTES)
+        pipe.send(await plane.open("127.0.0.1", 0))
         await asyncio.to_thread(pipe.recv)
-        await server.stop(None)
+        await plane.close()
     pipe.send(tuple(probe.gaps_s))

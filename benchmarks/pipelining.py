@@ -45,7 +45,7 @@ def makespan_rows() -> Iterator[tuple[object, ...]]:
     for num_stages in _STAGES:
         models = replicas(_MODELS, num_stages, _STAGE_S)
         yield makespan_row("begins when told", run(led(SleepingProbe(num_stages), models, _REQUESTS)))
-    yield makespan_row("emulated, over gRPC", run(through_stream(replicas(_MODELS, 4, _STAGE_S), _REQUESTS)))
+    yield makespan_row("emulated, over a connection", run(through_stream(replicas(_MODELS, 4, _STAGE_S), _REQUESTS)))
 
 
 def work_rows() -> Iterator[tuple[object, ...]]:

@@ -35,10 +35,6 @@ PING_MS, PING_TIMEOUT_MS = 30_000, 20_000
 RECONNECT = (("grpc.min_reconnect_backoff_ms", 100), ("grpc.max_reconnect_backoff_ms", 1_000))
 
 
-# What a router adds to a request on its way to a leader.
-ENVELOPE_BYTES = 64 * 1024
-
-
 def message_limits(max_message_bytes: int) -> list[tuple[str, int]]:
     return [
         ("grpc.max_receive_message_length", max_message_bytes),
@@ -70,6 +66,12 @@ def allow_connections(num_connections: int) -> None:
         log.warning("few_connections_possible", num_files=limit, max_connections=num_connections)
 
 
+def keep_what_is_there() -> None:
+    """What a process has made before it serves stays: no collection need walk over it again."""
+    gc.collect()
+    gc.freeze()
+
+
 class Server:
     """One process's gRPC server. Bind first, add servicers, then `serve` until it is told to stop.
 
@@ -97,9 +99,7 @@ class Server:
         """Take calls and report as healthy."""
         reflection.enable_server_reflection(self._names, self._grpc)
         await self._grpc.start()
-        # What is there now stays: no collection need walk over it again.
-        gc.collect()
-        gc.freeze()
+        keep_what_is_there()
         if self._settings.metrics_port:
             start_http_server(self._settings.metrics_port, addr=self._settings.host)
         for name in ("", *self._names):

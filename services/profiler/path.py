@@ -1,5 +1,5 @@
 """The way of a request outside the stages, over the contracts and in the processes of serving: a client's call, a
-relay where the router is, the stream to where the group's leader is, and back; beside it the leader's state goes
+relay where the router is, the connection to where the group's leader is, and back; beside it the leader's state goes
 through the store to the router.
 """
 
@@ -7,18 +7,19 @@ import asyncio
 import statistics
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
 import grpc.aio
-from alpaserve.v1 import leader_pb2, leader_pb2_grpc, router_pb2, router_pb2_grpc
+from alpaserve.v1 import leader_pb2, router_pb2, router_pb2_grpc
 from alpaserve_client import AsyncClient, ConnectionOptions
 from alpaserve_client.tensors import decode_tensor, encode_tensor
 from numpy.typing import NDArray
 
 from services.infra.background import repeating
-from services.infra.server import ENVELOPE_BYTES, message_limits
+from services.infra.messages import ENVELOPE_BYTES, Messages
+from services.infra.server import message_limits
 from services.infra.store.connection import OUTAGES, connect
 from services.infra.store.queues import PUBLISH_EVERY_S, QueueStore
 
@@ -31,91 +32,73 @@ Context = grpc.aio.ServicerContext[Any, Any]
 Run = Callable[[Tensors], Awaitable[tuple[Tensors, float]]]
 
 
-class EndServicer(leader_pb2_grpc.LeaderServicer):
-    """Where the leader is: every request of a stream is a task, one task writes."""
+class EndDoor(Messages):
+    """Where the leader is: every request of a connection is a task."""
 
-    def __init__(self, run: Run) -> None:
-        self._run = run
-        self._num_events = 0
+    def __init__(self, end: "End", max_message_bytes: int) -> None:
+        super().__init__(max_message_bytes)
+        self._end = end
+        self._tasks: set[asyncio.Task[None]] = set()
 
-    async def Execute(  # type: ignore[override]
-        self, request_iterator: AsyncIterator[leader_pb2.ExecuteRequest], context: Context
-    ) -> None:
-        outbox: asyncio.Queue[leader_pb2.ExecuteResponse] = asyncio.Queue()
-        async with asyncio.TaskGroup() as tasks:
-            writer = tasks.create_task(write_all(outbox, context))
-            async for request in request_iterator:
-                if request.WhichOneof("message") == "submit":
-                    self._num_events += 1
-                    tasks.create_task(self._serve(request.submit, outbox))
-            await outbox.join()
-            writer.cancel()
+    def received(self, content: bytes) -> None:
+        task = asyncio.create_task(self._serve(leader_pb2.ToLeader.FromString(content).submit))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
-    async def _serve(self, submit: leader_pb2.Submit, outbox: asyncio.Queue[leader_pb2.ExecuteResponse]) -> None:
+    async def _serve(self, submit: leader_pb2.Submit) -> None:
         inputs = {name: decode_tensor(tensor) for name, tensor in submit.inputs.items()}
-        outputs, execution_time_s = await self._run(inputs)
+        outputs, execution_time_s = await self._end.run(inputs)
         served = leader_pb2.Served(
             sequence=submit.sequence,
             outputs={name: encode_tensor(array) for name, array in outputs.items()},
             execution_time_s=execution_time_s,
         )
-        outbox.put_nowait(leader_pb2.ExecuteResponse(served=served))
-        self._num_events += 1
-
-    async def publish(self, queues: QueueStore) -> None:
-        """As a leader does: after events, and of a group that no placement names."""
-        num_published = 0
-        async for _ in repeating(PUBLISH_EVERY_S):
-            if self._num_events != num_published:
-                num_published = self._num_events
-                with suppress(*OUTAGES):
-                    await queues.publish([leader_pb2.QueueState(group=BENCH, free_in_s=[0.0])])
+        self.send(leader_pb2.FromLeader(served=served))
 
 
-async def write_all(outbox: asyncio.Queue[leader_pb2.ExecuteResponse], context: Context) -> None:
-    while True:
-        await context.write(await outbox.get())
-        outbox.task_done()
+class Onward(Messages):
+    """From the relay to where the leader is: all requests, and an answer to each."""
+
+    def __init__(self, max_message_bytes: int) -> None:
+        super().__init__(max_message_bytes)
+        self._answers: dict[int, asyncio.Future[leader_pb2.Served]] = {}
+        self._sequence = 0
+
+    async def ask(self, submit: leader_pb2.Submit) -> leader_pb2.Served:
+        self._sequence += 1
+        submit.sequence = self._sequence
+        answer = self._answers[self._sequence] = asyncio.get_running_loop().create_future()
+        self.send(leader_pb2.ToLeader(submit=submit))
+        served: leader_pb2.Served = await answer
+        return served
+
+    def received(self, content: bytes) -> None:
+        served = leader_pb2.FromLeader.FromString(content).served
+        self._answers.pop(served.sequence).set_result(served)
 
 
 class RelayServicer(router_pb2_grpc.RouterServicer):
-    """Where the router is: one long-lived stream carries all requests on, and every state is listened to."""
+    """Where the router is: one connection carries all requests on, and every state is listened to."""
 
-    def __init__(self, leader: str, max_message_bytes: int, queues: QueueStore) -> None:
-        self._channel = grpc.aio.insecure_channel(leader, message_limits(max_message_bytes + ENVELOPE_BYTES))
-        self._outbox: asyncio.Queue[leader_pb2.ExecuteRequest] = asyncio.Queue()
+    def __init__(self, onward: Onward, queues: QueueStore) -> None:
+        self._onward = onward
         self._states: dict[str, leader_pb2.QueueState] = {}
-        self._answers: dict[int, asyncio.Future[leader_pb2.Served]] = {}
-        self._tasks = [asyncio.create_task(self._read()), asyncio.create_task(self._listen(queues))]
-        self._sequence = 0
+        self._listening = asyncio.create_task(self._listen(queues))
 
     async def Infer(self, request: router_pb2.InferRequest, context: Context) -> router_pb2.InferResponse:
         for tensor in request.inputs.values():
             decode_tensor(tensor)
         request_id = request.request_id or uuid.uuid4().hex
-        self._sequence += 1
-        answer = self._answers[self._sequence] = asyncio.get_running_loop().create_future()
-        submit = leader_pb2.Submit(
-            sequence=self._sequence, request_id=request_id, model=request.model, inputs=request.inputs
-        )
-        self._outbox.put_nowait(leader_pb2.ExecuteRequest(submit=submit))
+        submit = leader_pb2.Submit(request_id=request_id, model=request.model, inputs=request.inputs)
         async with asyncio.timeout(TIMEOUT_S):
-            served = await answer
+            served = await self._onward.ask(submit)
         return router_pb2.InferResponse(
             request_id=request_id, outputs=served.outputs, execution_time_s=served.execution_time_s
         )
 
-    async def _read(self) -> None:
-        async for response in leader_pb2_grpc.LeaderStub(self._channel).Execute(self._requests()):
-            self._answers.pop(response.served.sequence).set_result(response.served)
-
     async def _listen(self, queues: QueueStore) -> None:
         async for state in queues.watch():
             self._states[state.group] = state
-
-    async def _requests(self) -> AsyncIterator[leader_pb2.ExecuteRequest]:
-        while True:
-            yield await self._outbox.get()
 
 
 class Relay:
@@ -127,32 +110,48 @@ class Relay:
 
     async def serve(self, leader: str) -> str:
         """Relay calls to the leader's address; returns its own. Ends with the actor."""
-        servicer = RelayServicer(leader, self._max_message_bytes, self._queues)
+        host, _, port = leader.rpartition(":")
+        largest = self._max_message_bytes + ENVELOPE_BYTES
+        loop = asyncio.get_running_loop()
+        _, onward = await loop.create_connection(lambda: Onward(largest), host, int(port))
         self._server = grpc.aio.server(options=message_limits(self._max_message_bytes))
-        router_pb2_grpc.add_RouterServicer_to_server(servicer, self._server)
-        return await started(self._server)
+        router_pb2_grpc.add_RouterServicer_to_server(RelayServicer(onward, self._queues), self._server)
+        own = self._server.add_insecure_port("127.0.0.1:0")
+        await self._server.start()
+        return f"127.0.0.1:{own}"
 
 
 class End:
     """The end of the way, in the process of what it runs; it lasts as long."""
 
     def __init__(self, run: Run, redis_url: str, max_message_bytes: int) -> None:
-        self._servicer = EndServicer(run)
+        self._run = run
         self._queues = QueueStore(connect(redis_url))
-        self._server = grpc.aio.server(options=message_limits(max_message_bytes + ENVELOPE_BYTES))
+        self._max_message_bytes = max_message_bytes + ENVELOPE_BYTES
+        self._num_events = 0
+
+    async def run(self, inputs: Tensors) -> tuple[Tensors, float]:
+        self._num_events += 1
+        try:
+            return await self._run(inputs)
+        finally:
+            self._num_events += 1
 
     async def serve(self) -> str:
-        """Take streams, and publish; returns the address."""
-        leader_pb2_grpc.add_LeaderServicer_to_server(self._servicer, self._server)
-        self._publishing = asyncio.create_task(self._servicer.publish(self._queues))
-        return await started(self._server)
+        """Take connections, and publish; returns the address."""
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(lambda: EndDoor(self, self._max_message_bytes), "127.0.0.1", 0)
+        self._publishing = asyncio.create_task(self._publish())
+        return f"127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
 
-
-async def started(server: grpc.aio.Server) -> str:
-    """Serve on a free port of this host; returns the address."""
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    return f"127.0.0.1:{port}"
+    async def _publish(self) -> None:
+        """As a leader does: after events, and of a group that no placement names."""
+        num_published = 0
+        async for _ in repeating(PUBLISH_EVERY_S):
+            if self._num_events != num_published:
+                num_published = self._num_events
+                with suppress(*OUTAGES):
+                    await self._queues.publish([leader_pb2.QueueState(group=BENCH, free_in_s=[0.0])])
 
 
 async def overhead_s(relay: str, inputs: Tensors, num_warmups: int, num_repeats: int) -> float:

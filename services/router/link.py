@@ -1,38 +1,22 @@
-"""The long-lived stream from this router to one group's leader."""
+"""The connection from this router to one group's leader."""
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Callable
-from collections.abc import Set as AbstractSet
+from collections.abc import Callable
 from contextlib import suppress
 
-import grpc
 import structlog
-from alpaserve.v1 import leader_pb2, leader_pb2_grpc
+from alpaserve.v1 import leader_pb2
+from google.protobuf.message import DecodeError
 
 from services.core.errors import GroupUnavailable
-from services.infra.background import repeating
-from services.infra.outbox import Outbox
-from services.infra.server import ENVELOPE_BYTES, message_limits
+from services.infra.background import background, repeating
+from services.infra.messages import ENVELOPE_BYTES, Messages
 from services.router.call import Call
 
 log = structlog.get_logger()
 
-RECONNECT_S = 0.2
-# A leader that is started again is found at once; a busy one has a second to answer (what gRPC's "min" bounds), and two
-# to answer pings: the keepalive timeout alone lets gRPC wait for a minute.
-KEEPALIVE = [
-    ("grpc.keepalive_time_ms", 1_000),
-    ("grpc.keepalive_timeout_ms", 2_000),
-    ("grpc.http2.ping_timeout_ms", 2_000),
-    ("grpc.http2.max_pings_without_data", 0),
-    ("grpc.keepalive_permit_without_calls", 1),
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 250),
-    ("grpc.min_reconnect_backoff_ms", 1_000),
-]
-# What a cancellation, and a request beyond the caller's own message, take on the wire.
-MESSAGE_BYTES = 64
+RECONNECT_S, CONNECT_WITHIN_S = 0.1, 1.0
 Response = leader_pb2.Served | leader_pb2.Rejected | leader_pb2.Failed
 
 
@@ -40,49 +24,27 @@ class Unsent(GroupUnavailable):
     """The request never left this router."""
 
 
-class GroupLink:
-    """Sends requests to a leader and hands each its one answer. `run` keeps the stream open; `on_change` is
-    called when it opens and when it breaks."""
+class LeaderConnection(Messages):
+    """Requests out, in any order one answer to each."""
 
-    def __init__(
-        self, group: str, address: str, router: str, max_message_bytes: int, on_change: Callable[[], None]
-    ) -> None:
-        self.group = group
-        self.address = address
+    def __init__(self, group: str, router: str, max_message_bytes: int, on_change: Callable[[], None]) -> None:
+        super().__init__(max_message_bytes)
+        self.is_open = False
+        self.num_submitted = 0
+        self._group = group
         self._router = router
         self._on_change = on_change
-        self._channel = grpc.aio.insecure_channel(
-            address, [*message_limits(max_message_bytes + ENVELOPE_BYTES), *KEEPALIVE]
-        )
-        self._outbox = Outbox(leader_pb2.ExecuteRequest)
         self._answers: dict[int, asyncio.Future[Response]] = {}
-        self._sequence = 0
-        self._is_open = asyncio.Event()
-        self._is_closing = asyncio.Event()
-
-    @property
-    def is_open(self) -> bool:
-        return self._is_open.is_set()
-
-    async def opened(self, timeout_s: float) -> bool:
-        """Wait until the leader can be reached; false if it cannot."""
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._is_open.wait(), timeout_s)
-        return self.is_open
-
-    def next_sequence(self) -> int:
-        return self._sequence + 1
 
     async def submit(self, call: Call, remaining_s: float) -> Response:
         """Send one request and wait for its answer; cancelling takes the request back.
 
-        Raises: GroupUnavailable if the stream breaks before the answer, Unsent if it had not taken the request.
+        Raises: GroupUnavailable if the connection breaks before the answer, Unsent if it had not taken the request.
         """
-        if not self.is_open:
-            raise Unsent(f"group {self.group} cannot be reached")
-        self._sequence += 1
-        sequence, outbox = self._sequence, self._outbox
-        submit = outbox.add(call.num_bytes + MESSAGE_BYTES).submit
+        self.num_submitted += 1
+        sequence = self.num_submitted
+        message = leader_pb2.ToLeader()
+        submit = message.submit
         submit.sequence = sequence
         submit.request_id = call.request_id
         submit.model = call.model
@@ -91,80 +53,130 @@ class GroupLink:
         if not math.isinf(remaining_s):
             submit.remaining_s = remaining_s
         answer = self._answers[sequence] = asyncio.get_running_loop().create_future()
+        number = self.send(message)
         try:
             response: Response = await answer
             return response
         except asyncio.CancelledError:
-            # If it was not sent yet, it need not be run, nor its inputs kept.
-            submit.ClearField("inputs")
-            submit.remaining_s = 0.0
-            outbox.add(MESSAGE_BYTES).cancel.sequence = sequence
+            if not self.withdraw(number):
+                self.send(leader_pb2.ToLeader(cancel=leader_pb2.Cancel(sequence=sequence)))
             raise
         finally:
-            self._answers.pop(sequence, None)
+            del self._answers[sequence]
 
-    def close(self) -> None:
-        """End the stream once every request has its answer."""
-        self._is_closing.set()
-
-    async def run(self) -> None:
-        """Keep the stream open until `close`."""
-        closing = asyncio.create_task(self._closed())
-        try:
-            async for _ in repeating(RECONNECT_S):
-                stream = asyncio.create_task(self._stream())
-                await asyncio.wait((stream, closing), return_when=asyncio.FIRST_COMPLETED)
-                if closing.done():
-                    stream.cancel()
-                    await asyncio.wait([stream])
-                    return
-        finally:
-            closing.cancel()
-            await self._channel.close(None)
-
-    async def _closed(self) -> None:
-        await self._is_closing.wait()
+    async def answered(self) -> None:
+        """Wait until every request has its answer."""
         while self._answers:
             await asyncio.wait(list(self._answers.values()))
 
-    async def _stream(self) -> None:
-        outbox = Outbox(leader_pb2.ExecuteRequest)
-        call = leader_pb2_grpc.LeaderStub(self._channel).Execute(self._requests(outbox))
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self.send(leader_pb2.ToLeader(open=leader_pb2.Open(group=self._group, router=self._router)))
+
+    def received(self, content: bytes) -> None:
         try:
-            await call.wait_for_connection()
-            self._outbox, self._sequence = outbox, 0
-            self._is_open.set()
-            self._on_change()
-            async for response in call:
-                self._hand_over(response)
-                for one in response.more:
-                    self._hand_over(one)
-        except grpc.aio.AioRpcError as error:
-            log.debug("link_broken", group=self.group, address=self.address, error=error.details())
-        finally:
-            self._is_open.clear()
-            self._on_change()
-            call.cancel()
-            outbox.close()
-            self._fail_all({one.submit.sequence for bundle in outbox.rest() for one in bundle.more})
-
-    async def _requests(self, outbox: Outbox[leader_pb2.ExecuteRequest]) -> AsyncIterator[leader_pb2.ExecuteRequest]:
-        """What one stream sends; each has an outbox of its own, so that none sends for another."""
-        yield leader_pb2.ExecuteRequest(open=leader_pb2.Open(group=self.group, router=self._router))
-        while (bundle := await outbox.take()) is not None:
-            yield bundle
-
-    def _hand_over(self, message: leader_pb2.ExecuteResponse) -> None:
-        kind = message.WhichOneof("message")
-        if kind is None:
+            message = leader_pb2.FromLeader.FromString(content)
+        except DecodeError:
+            self.abort(f"{len(content)} bytes that are no FromLeader")
             return
-        response: Response = getattr(message, kind)
-        answer = self._answers.get(response.sequence)
-        if answer is not None and not answer.done():
-            answer.set_result(response)
+        kind = message.WhichOneof("message")
+        if kind == "opened":
+            self.is_open = True
+            self._on_change()
+        elif kind == "refused":
+            log.debug("connection_refused", group=self._group, why=message.refused.message)
+            self.close()
+        elif kind is not None:
+            response: Response = getattr(message, kind)
+            answer = self._answers.get(response.sequence)
+            if answer is not None and not answer.done():
+                answer.set_result(response)
 
-    def _fail_all(self, unsent: AbstractSet[int]) -> None:
+    def lost(self) -> None:
+        self.is_open = False
+        self._on_change()
+        unsent = {message.submit.sequence for message in self.waiting()}
         for sequence, answer in self._answers.items():
             if not answer.done():
                 kind = Unsent if sequence in unsent else GroupUnavailable
-                answer.set_exception(kind(f"group {self.group} went away"))
+                answer.set_exception(kind(f"group {self._group} went away"))
+
+
+class GroupLink:
+    """Keeps a connection to a leader, from `run` to `close`. `on_change` is called when it opens and when it breaks."""
+
+    def __init__(
+        self, group: str, address: str, router: str, max_message_bytes: int, on_change: Callable[[], None]
+    ) -> None:
+        self.group = group
+        self.address = address
+        self._router = router
+        self._max_message_bytes = max_message_bytes + ENVELOPE_BYTES
+        self._on_change = on_change
+        self._connection: LeaderConnection | None = None
+        self._is_open = asyncio.Event()
+        self._is_closing = asyncio.Event()
+
+    @property
+    def is_open(self) -> bool:
+        return self._connection is not None and self._connection.is_open
+
+    async def opened(self, timeout_s: float) -> bool:
+        """Wait until the leader can be reached; false if it cannot."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._is_open.wait(), timeout_s)
+        return self.is_open
+
+    def next_sequence(self) -> int:
+        return self._connection.num_submitted + 1 if self._connection is not None else 0
+
+    async def submit(self, call: Call, remaining_s: float) -> Response:
+        """Send one request and wait for its answer; cancelling takes the request back.
+
+        Raises: GroupUnavailable if the connection breaks before the answer, Unsent if it had not taken the request.
+        """
+        if self._connection is None or not self._connection.is_open:
+            raise Unsent(f"group {self.group} cannot be reached")
+        return await self._connection.submit(call, remaining_s)
+
+    def close(self) -> None:
+        """End the connection once every request has its answer."""
+        self._is_closing.set()
+
+    async def run(self) -> None:
+        """Keep the connection until `close`."""
+        async with background(self._keep()):
+            await self._is_closing.wait()
+            if self._connection is not None:
+                await self._connection.answered()
+
+    async def _keep(self) -> None:
+        async for _ in repeating(RECONNECT_S):
+            connection = await self._connected()
+            if connection is not None:
+                try:
+                    await connection.is_lost.wait()
+                finally:
+                    connection.close()
+
+    async def _connected(self) -> LeaderConnection | None:
+        host, _, port = self.address.rpartition(":")
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(CONNECT_WITHIN_S):
+                _, connection = await loop.create_connection(self._new_connection, host, int(port))
+                return connection
+        except (OSError, TimeoutError) as error:
+            log.debug("leader_not_reached", group=self.group, address=self.address, error=str(error))
+            return None
+
+    def _new_connection(self) -> LeaderConnection:
+        self._connection = LeaderConnection(self.group, self._router, self._max_message_bytes, self._changed)
+        return self._connection
+
+    def _changed(self) -> None:
+        if self.is_open:
+            self._is_open.set()
+        else:
+            self._is_open.clear()
+        self._on_change()

@@ -6,7 +6,6 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from services.infra.server import ENVELOPE_BYTES
 from services.infra.settings import ServiceSettings
 
 
@@ -44,8 +43,3 @@ class WorkerSettings(ServiceSettings):
         with suppress(RuntimeError):
             return str(Path(self.cache_dir).expanduser()) if self.cache_dir else ""
         return ""
-
-    def for_leader(self, port: int) -> "WorkerSettings":
-        """The same, for a leader: another process of this host, whose requests come in an envelope."""
-        largest = self.max_message_bytes + ENVELOPE_BYTES
-        return self.model_copy(update={"port": port, "metrics_port": 0, "max_message_bytes": largest})

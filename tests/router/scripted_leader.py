@@ -1,23 +1,24 @@
-"""A leader of the tests: it speaks the protocol over a real channel and answers as it was told."""
+"""A leader of the tests: it speaks the protocol over real connections and answers as it was told."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
-from alpaserve.v1 import leader_pb2, leader_pb2_grpc
-from grpc import aio
+from alpaserve.v1 import leader_pb2
 
 from services.core.deployment import DeployedGroup, DeployedModel, Deployment
 from services.core.profile import ParallelConfig
+from services.infra.messages import Messages
 from services.router.dispatcher import Dispatcher
 from services.router.groups import Groups
 
-Answer = Callable[[leader_pb2.Submit], leader_pb2.ExecuteResponse | None]
+LARGEST_BYTES = 2**21
+Answer = Callable[[leader_pb2.Submit], leader_pb2.FromLeader | None]
 
 
-def serve(submit: leader_pb2.Submit) -> leader_pb2.ExecuteResponse:
-    return leader_pb2.ExecuteResponse(
+def serve(submit: leader_pb2.Submit) -> leader_pb2.FromLeader:
+    return leader_pb2.FromLeader(
         served=leader_pb2.Served(sequence=submit.sequence, outputs=submit.inputs, predicted_s=0.5)
     )
 
@@ -25,22 +26,22 @@ def serve(submit: leader_pb2.Submit) -> leader_pb2.ExecuteResponse:
 def reject(group: str, free_in_s: float, *, queue_full: bool = False) -> Answer:
     """Reject, with a clock that says when the only stage is free."""
 
-    def answer(submit: leader_pb2.Submit) -> leader_pb2.ExecuteResponse:
+    def answer(submit: leader_pb2.Submit) -> leader_pb2.FromLeader:
         state = leader_pb2.QueueState(
             group=group, free_in_s=[free_in_s], num_in_flight=1, received={"r1": submit.sequence}
         )
         rejected = leader_pb2.Rejected(
             sequence=submit.sequence, predicted_s=free_in_s + 0.1, queue_full=queue_full, state=state
         )
-        return leader_pb2.ExecuteResponse(rejected=rejected)
+        return leader_pb2.FromLeader(rejected=rejected)
 
     return answer
 
 
 def fail(reason: leader_pb2.FailureReason.ValueType, *, started: bool = False, message: str = "why") -> Answer:
-    def answer(submit: leader_pb2.Submit) -> leader_pb2.ExecuteResponse:
+    def answer(submit: leader_pb2.Submit) -> leader_pb2.FromLeader:
         failed = leader_pb2.Failed(sequence=submit.sequence, reason=reason, started=started, message=message)
-        return leader_pb2.ExecuteResponse(failed=failed)
+        return leader_pb2.FromLeader(failed=failed)
 
     return answer
 
@@ -49,54 +50,60 @@ def keep_silent(submit: leader_pb2.Submit) -> None:
     """Never answer."""
 
 
-def twice(submit: leader_pb2.Submit) -> leader_pb2.ExecuteResponse:
+def twice(submit: leader_pb2.Submit) -> leader_pb2.FromLeader:
     """Answer for the request that is asked next as well."""
-    return leader_pb2.ExecuteResponse(served=leader_pb2.Served(sequence=submit.sequence + 1))
+    return leader_pb2.FromLeader(served=leader_pb2.Served(sequence=submit.sequence + 1))
+
+
+class ScriptedConnection(Messages):
+    """A router's, to the leader that tells it what to answer."""
+
+    def __init__(self, leader: "ScriptedLeader") -> None:
+        super().__init__(LARGEST_BYTES)
+        self._leader = leader
+
+    def received(self, content: bytes) -> None:
+        message = leader_pb2.ToLeader.FromString(content)
+        if message.HasField("open"):
+            self._leader.opened.append(message.open)
+            self._leader.connections.append(self)
+            self.send(leader_pb2.FromLeader(opened=leader_pb2.Opened()))
+        elif message.HasField("cancel"):
+            self._leader.cancelled.append(message.cancel.sequence)
+        else:
+            self._leader.submitted.append(message.submit)
+            response = self._leader.answer(message.submit)
+            if response is not None:
+                self.send(response)
 
 
 @dataclass
-class ScriptedLeader(leader_pb2_grpc.LeaderServicer):
-    """Answers each request by `answer`; notes what it was sent, by group."""
+class ScriptedLeader:
+    """Answers each request by `answer`; notes what it was sent."""
 
     answer: Answer = serve
-    context: aio.ServicerContext[Any, Any] | None = None
     opened: list[leader_pb2.Open] = field(default_factory=list)
+    connections: list[ScriptedConnection] = field(default_factory=list)
     submitted: list[leader_pb2.Submit] = field(default_factory=list)
     cancelled: list[int] = field(default_factory=list)
-    server: aio.Server | None = None
+    server: asyncio.Server | None = None
     address: str = ""
 
-    async def Execute(  # type: ignore[override]
-        self, requests: AsyncIterator[leader_pb2.ExecuteRequest], context: aio.ServicerContext[Any, Any]
-    ) -> None:
-        async for bundle in requests:
-            for request in (bundle, *bundle.more):
-                if request.HasField("open"):
-                    self.opened.append(request.open)
-                    self.context = context
-                elif request.HasField("cancel"):
-                    self.cancelled.append(request.cancel.sequence)
-                elif request.HasField("submit"):
-                    self.submitted.append(request.submit)
-                    response = self.answer(request.submit)
-                    if response is not None:
-                        await context.write(response)
-
-    async def send(self, response: leader_pb2.ExecuteResponse) -> None:
-        """Answer later than asked, on the newest stream."""
-        if self.context is not None:
-            await self.context.write(response)
+    def send(self, response: leader_pb2.FromLeader) -> None:
+        """Answer later than asked, on the newest connection."""
+        self.connections[-1].send(response)
 
     async def start(self, port: int = 0) -> None:
-        self.server = aio.server()
-        leader_pb2_grpc.add_LeaderServicer_to_server(self, self.server)
-        self.address = f"127.0.0.1:{self.server.add_insecure_port(f'127.0.0.1:{port}')}"
-        await self.server.start()
+        loop = asyncio.get_running_loop()
+        self.server = await loop.create_server(lambda: ScriptedConnection(self), "127.0.0.1", port)
+        self.address = f"127.0.0.1:{self.server.sockets[0].getsockname()[1]}"
 
     async def die(self) -> None:
-        """Break every stream at once."""
+        """Break every connection at once."""
         if self.server is not None:
-            await self.server.stop(None)
+            self.server.close()
+        for connection in self.connections:
+            connection.abort("the test says so")
 
 
 def group(name: str, address: str, *models: str, latency_s: float = 0.1) -> DeployedGroup:

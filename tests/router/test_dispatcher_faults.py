@@ -132,7 +132,7 @@ async def test_requests_under_way_end_where_they_are_when_the_placement_changes(
     later: Reply = await dispatcher.infer(call())
     assert not under_way.done()
     assert later.group == "g2"
-    await leaders[0].send(serve(held[0]))
+    leaders[0].send(serve(held[0]))
     assert (await under_way).group == "g1"
 
 

@@ -96,7 +96,7 @@ async def test_what_is_more_than_a_router_holds_is_refused_and_what_ended_makes_
     await until(lambda: leaders[0].submitted and leaders[1].submitted)
     code, says = await refusal(ask(channel, REQUEST.SerializeToString()))
     for leader in leaders:
-        await leader.send(serve(leader.submitted[0]))
+        leader.send(serve(leader.submitted[0]))
         leader.answer = serve
     answers = await asyncio.gather(*held)
     later = await ask(channel, REQUEST.SerializeToString())
@@ -112,7 +112,7 @@ async def test_more_bytes_than_a_router_holds_are_refused(channel: aio.Channel, 
     await until(lambda: leaders[0].submitted)
     large = router_pb2.InferRequest(model="patient", request_id="n" * 100)
     code, says = await refusal(ask(channel, large.SerializeToString()))
-    await leaders[0].send(serve(leaders[0].submitted[0]))
+    leaders[0].send(serve(leaders[0].submitted[0]))
     await held
     assert code is grpc.StatusCode.RESOURCE_EXHAUSTED
     assert "bytes of requests already" in says

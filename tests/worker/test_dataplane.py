@@ -1,21 +1,36 @@
-"""The stream between router and leader, over a real channel."""
+"""The connection between router and leader, over a real network."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable
 
-import grpc
 import numpy as np
 import pytest
-from alpaserve.v1 import leader_pb2, leader_pb2_grpc, tensor_pb2
+from alpaserve.v1 import leader_pb2, tensor_pb2
 from alpaserve_client.tensors import encode_tensor
-from grpc import aio
 
-from services.infra.errors import Gate, Guarded
-from services.worker.leader.dataplane import LeaderServicer
+from services.infra.messages import Messages
+from services.worker.leader.dataplane import DataPlane
 from services.worker.leader.group import GroupLeader
 from tests.waiting import until
 from tests.worker.stepped_executor import SteppedExecutor, replica, tagged
+
+
+class Caller(Messages):
+    """A router that keeps what it is told."""
+
+    def __init__(self) -> None:
+        super().__init__(2**20)
+        self.told: list[leader_pb2.FromLeader] = []
+
+    def received(self, content: bytes) -> None:
+        self.told.append(leader_pb2.FromLeader.FromString(content))
+
+    @property
+    def answers(self) -> list[leader_pb2.FromLeader]:
+        return [message for message in self.told if not message.HasField("opened")]
+
+
+Connect = Callable[[], Awaitable[Caller]]
 
 
 @pytest.fixture
@@ -31,58 +46,59 @@ async def leader(executor: SteppedExecutor) -> AsyncIterator[GroupLeader]:
 
 
 @pytest.fixture
-def servicer(leader: GroupLeader) -> LeaderServicer:
-    return LeaderServicer({"g1": leader}, max_message_bytes=2**20)
+async def plane(leader: GroupLeader) -> AsyncIterator[DataPlane]:
+    plane = DataPlane({"g1": leader}, max_message_bytes=2**20)
+    yield plane
+    await plane.close()
 
 
 @pytest.fixture
-async def stub(servicer: LeaderServicer) -> AsyncIterator["leader_pb2_grpc.LeaderAsyncStub"]:
-    server = aio.server()
-    guarded: Any = Guarded(servicer, Gate())
-    leader_pb2_grpc.add_LeaderServicer_to_server(guarded, server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    async with aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        yield leader_pb2_grpc.LeaderStub(channel)
-    await server.stop(None)
+async def connect(plane: DataPlane) -> Connect:
+    port = await plane.open("127.0.0.1", 0)
+
+    async def connected() -> Caller:
+        _, caller = await asyncio.get_running_loop().create_connection(Caller, "127.0.0.1", port)
+        return caller
+
+    return connected
 
 
 SHORT = tensor_pb2.Tensor(dtype=tensor_pb2.DATA_TYPE_FP32, shape=[2])
 
 
-def opening(group: str = "g1", router: str = "r1") -> leader_pb2.ExecuteRequest:
-    return leader_pb2.ExecuteRequest(open=leader_pb2.Open(group=group, router=router))
+def opening(group: str = "g1", router: str = "r1") -> leader_pb2.ToLeader:
+    return leader_pb2.ToLeader(open=leader_pb2.Open(group=group, router=router))
 
 
-def submit(sequence: int, tag: str, remaining_s: float | None = None, model: str = "m") -> leader_pb2.ExecuteRequest:
+def submit(sequence: int, tag: str, remaining_s: float | None = None, model: str = "m") -> leader_pb2.ToLeader:
     inputs = {name: encode_tensor(array) for name, array in tagged(tag).items()}
     message = leader_pb2.Submit(sequence=sequence, model=model, inputs=inputs, remaining_s=remaining_s)
-    return leader_pb2.ExecuteRequest(submit=message)
+    return leader_pb2.ToLeader(submit=message)
 
 
-def cancel(sequence: int) -> leader_pb2.ExecuteRequest:
-    return leader_pb2.ExecuteRequest(cancel=leader_pb2.Cancel(sequence=sequence))
+def cancel(sequence: int) -> leader_pb2.ToLeader:
+    return leader_pb2.ToLeader(cancel=leader_pb2.Cancel(sequence=sequence))
 
 
 async def answers(
-    stub: "leader_pb2_grpc.LeaderAsyncStub", *requests: leader_pb2.ExecuteRequest
-) -> list[leader_pb2.ExecuteResponse]:
-    """All that the leader says to these messages, sent one after the other."""
-
-    async def sent() -> AsyncIterator[leader_pb2.ExecuteRequest]:
-        for request in requests:
-            yield request
+    connect: Connect, *messages: leader_pb2.ToLeader, num_answers: int | None = None
+) -> list[leader_pb2.FromLeader]:
+    """All that the leader says to these messages, sent one after the other: by default an answer to each request."""
+    caller = await connect()
+    expected = sum(message.HasField("submit") for message in messages) if num_answers is None else num_answers
+    try:
+        for message in messages:
+            caller.send(message)
             await asyncio.sleep(0.01)
+        await until(lambda: len(caller.answers) >= expected)
+        return caller.answers
+    finally:
+        caller.close()
 
-    bundles = [response async for response in stub.Execute(sent(), timeout=10)]
-    return [response for bundle in bundles for response in bundle.more]
 
-
-async def test_a_served_request_brings_its_outputs_and_sequence(
-    stub: "leader_pb2_grpc.LeaderAsyncStub", executor: SteppedExecutor
-) -> None:
+async def test_a_served_request_brings_its_outputs_and_sequence(connect: Connect, executor: SteppedExecutor) -> None:
     executor.finish(0)
-    (answer,) = await answers(stub, opening(), submit(7, "abc"))
+    (answer,) = await answers(connect, opening(), submit(7, "abc"))
     assert answer.served.sequence == 7
     assert answer.served.outputs["tag"] == encode_tensor(np.array([97, 98, 99]))
     assert answer.served.predicted_s == pytest.approx(10.0, abs=1.0)
@@ -90,10 +106,10 @@ async def test_a_served_request_brings_its_outputs_and_sequence(
 
 
 async def test_a_rejection_carries_the_clocks_and_what_they_include(
-    stub: "leader_pb2_grpc.LeaderAsyncStub", executor: SteppedExecutor
+    connect: Connect, executor: SteppedExecutor
 ) -> None:
     executor.finish(0)
-    rejected, served = await answers(stub, opening(), submit(1, "abc"), submit(2, "late", remaining_s=5.0))
+    rejected, served = await answers(connect, opening(), submit(1, "abc"), submit(2, "late", remaining_s=5.0))
     served, rejected = sorted((rejected, served), key=lambda answer: answer.HasField("rejected"))
     assert served.served.sequence == 1
     assert rejected.rejected.sequence == 2
@@ -109,39 +125,39 @@ async def test_a_rejection_carries_the_clocks_and_what_they_include(
         (submit(1, "x", model="other"), leader_pb2.FAILURE_REASON_NOT_LOADED, "'other'"),
         (submit(1, "bug"), leader_pb2.FAILURE_REASON_INTERNAL, "internal error"),
         (
-            leader_pb2.ExecuteRequest(submit=leader_pb2.Submit(sequence=1, model="m", inputs={"x": SHORT})),
+            leader_pb2.ToLeader(submit=leader_pb2.Submit(sequence=1, model="m", inputs={"x": SHORT})),
             leader_pb2.FAILURE_REASON_INVALID_INPUT,
             "needs 8 bytes, got 0",
         ),
     ],
 )
 async def test_a_request_that_cannot_run_ends_alone(
-    stub: "leader_pb2_grpc.LeaderAsyncStub",
+    connect: Connect,
     executor: SteppedExecutor,
-    request_: leader_pb2.ExecuteRequest,
+    request_: leader_pb2.ToLeader,
     reason: leader_pb2.FailureReason.ValueType,
     says: str,
 ) -> None:
     executor.finish(0)
-    failed, served = await answers(stub, opening(), request_, submit(2, "good"))
+    failed, served = await answers(connect, opening(), request_, submit(2, "good"))
     assert (failed.failed.sequence, failed.failed.reason) == (1, reason)
     assert says in failed.failed.message
     assert "secret" not in failed.failed.message
     assert served.served.sequence == 2
 
 
-async def test_cancelling_what_was_answered_changes_nothing(
-    stub: "leader_pb2_grpc.LeaderAsyncStub", executor: SteppedExecutor
-) -> None:
+async def test_cancelling_what_was_answered_changes_nothing(connect: Connect, executor: SteppedExecutor) -> None:
     executor.finish(0, times=2)
-    served = await answers(stub, opening(), submit(1, "a"), submit(2, "b"), cancel(2), cancel(99))
+    served = await answers(connect, opening(), submit(1, "a"), submit(2, "b"), cancel(2), cancel(99))
     assert [answer.served.sequence for answer in served] == [1, 2]
 
 
 async def test_a_cancelled_request_that_waits_never_runs(
-    stub: "leader_pb2_grpc.LeaderAsyncStub", executor: SteppedExecutor, leader: GroupLeader
+    connect: Connect, executor: SteppedExecutor, leader: GroupLeader
 ) -> None:
-    calls = asyncio.create_task(answers(stub, opening(), submit(1, "kept"), submit(2, "dropped"), cancel(2)))
+    calls = asyncio.create_task(
+        answers(connect, opening(), submit(1, "kept"), submit(2, "dropped"), cancel(2), num_answers=1)
+    )
     # Two are admitted, and one of them ends.
     await until(lambda: leader.num_events == 3)
     executor.finish(0, times=2)
@@ -149,20 +165,21 @@ async def test_a_cancelled_request_that_waits_never_runs(
     assert executor.began == [(0, "kept")]
 
 
-async def test_what_travels_together_is_taken_in_order(
-    stub: "leader_pb2_grpc.LeaderAsyncStub", executor: SteppedExecutor
-) -> None:
+async def test_what_travels_together_is_taken_in_order(connect: Connect, executor: SteppedExecutor) -> None:
     executor.finish(0, times=2)
-    together = leader_pb2.ExecuteRequest(more=[submit(1, "kept"), submit(2, "dropped"), cancel(2), submit(3, "last")])
-    served = await answers(stub, opening(), together)
-    assert [answer.served.sequence for answer in served] == [1, 3]
+    caller = await connect()
+    for message in (opening(), submit(1, "kept"), submit(2, "dropped"), cancel(2), submit(3, "last")):
+        caller.send(message)
+    await until(lambda: len(caller.answers) == 2)
+    assert [answer.served.sequence for answer in caller.answers] == [1, 3]
     assert executor.began == [(0, "kept"), (0, "last")]
+    caller.close()
 
 
 async def test_a_router_that_goes_away_takes_its_waiting_requests_along(
-    stub: "leader_pb2_grpc.LeaderAsyncStub", executor: SteppedExecutor, leader: GroupLeader
+    connect: Connect, executor: SteppedExecutor, leader: GroupLeader
 ) -> None:
-    calls = asyncio.create_task(answers(stub, opening(), submit(1, "running"), submit(2, "waiting")))
+    calls = asyncio.create_task(answers(connect, opening(), submit(1, "running"), submit(2, "waiting")))
     await until(lambda: len(leader.clocks.flights) == 2)
     calls.cancel()
     await until(lambda: [flight.is_wanted for flight in leader.clocks.flights.values()] == [False])
@@ -172,33 +189,34 @@ async def test_a_router_that_goes_away_takes_its_waiting_requests_along(
 
 
 async def test_a_router_that_is_behind_is_told_that_the_group_is_going(
-    stub: "leader_pb2_grpc.LeaderAsyncStub", servicer: LeaderServicer, leader: GroupLeader, executor: SteppedExecutor
+    connect: Connect, plane: DataPlane, leader: GroupLeader, executor: SteppedExecutor
 ) -> None:
-    execute: Any = stub.Execute
-    call = execute(timeout=10)
-    await call.write(opening())
-    await call.write(submit(1, "early"))
+    caller = await connect()
+    caller.send(opening())
+    caller.send(submit(1, "early"))
     await until(lambda: executor.began)
     leader.refuse_all()
-    servicer.forget("g1")
-    await call.write(submit(2, "late"))
-    (refused,) = (await call.read()).more
+    plane.forget("g1")
+    caller.send(submit(2, "late"))
+    await until(lambda: len(caller.answers) == 1)
     executor.finish(0)
-    (served,) = (await call.read()).more
+    await until(lambda: len(caller.answers) == 2)
+    refused, served = caller.answers
+    caller.close()
     assert refused.failed.reason == leader_pb2.FAILURE_REASON_DRAINING
     assert not refused.failed.started
     assert served.served.sequence == 1
 
 
 async def test_the_queue_state_counts_every_routers_requests(
-    stub: "leader_pb2_grpc.LeaderAsyncStub", executor: SteppedExecutor, servicer: LeaderServicer, leader: GroupLeader
+    connect: Connect, executor: SteppedExecutor, plane: DataPlane, leader: GroupLeader
 ) -> None:
     calls = asyncio.gather(
-        answers(stub, opening(router="r1"), submit(1, "a"), submit(2, "b")),
-        answers(stub, opening(router="r2"), submit(1, "c")),
+        answers(connect, opening(router="r1"), submit(1, "a"), submit(2, "b")),
+        answers(connect, opening(router="r2"), submit(1, "c")),
     )
     await until(lambda: len(leader.clocks.flights) == 3)
-    state = servicer.queue_state(leader)
+    state = plane.queue_state(leader)
     executor.finish(0, times=3)
     await calls
     assert dict(state.received) == {"r1": 2, "r2": 1}
@@ -207,15 +225,21 @@ async def test_the_queue_state_counts_every_routers_requests(
 
 
 @pytest.mark.parametrize(
-    ("first", "code"),
-    [
-        (submit(1, "eager"), grpc.StatusCode.INVALID_ARGUMENT),
-        (opening("g9"), grpc.StatusCode.UNAVAILABLE),
-    ],
+    ("first", "says"), [(submit(1, "eager"), "must be open"), (opening("g9"), "group 'g9' is not led here")]
 )
-async def test_a_stream_must_open_a_group_that_is_led_here(
-    stub: "leader_pb2_grpc.LeaderAsyncStub", first: leader_pb2.ExecuteRequest, code: grpc.StatusCode
+async def test_a_connection_must_open_a_group_that_is_led_here(
+    connect: Connect, first: leader_pb2.ToLeader, says: str
 ) -> None:
-    with pytest.raises(aio.AioRpcError) as refused:
-        await answers(stub, first)
-    assert refused.value.code() is code
+    caller = await connect()
+    caller.send(first)
+    await caller.is_lost.wait()
+    (refused,) = caller.told
+    assert says in refused.refused.message
+
+
+async def test_a_group_that_is_led_here_says_so(connect: Connect) -> None:
+    caller = await connect()
+    caller.send(opening())
+    await until(lambda: caller.told)
+    assert [message.WhichOneof("message") for message in caller.told] == ["opened"]
+    caller.close()

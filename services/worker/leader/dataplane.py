@@ -1,21 +1,20 @@
-"""The stream between a router and the leaders of one process: requests in, outcomes out, in any order."""
+"""The connections between routers and the leaders of one process: requests in, outcomes out, in any order."""
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
+from contextlib import suppress
 from functools import partial
 from time import monotonic
 from typing import Any
 
-import grpc
 import structlog
-from alpaserve.v1 import leader_pb2, leader_pb2_grpc
+from alpaserve.v1 import leader_pb2
 from alpaserve_client.tensors import decode_tensor, encode_tensor
+from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
-from services.core.errors import GroupUnavailable, InvalidArgument
-from services.infra.background import background
-from services.infra.outbox import Outbox
+from services.infra.messages import ENVELOPE_BYTES, Messages
 from services.worker.leader.flight import Failed, Failure, Flight, Outcome, Rejected, Served
 from services.worker.leader.group import GroupLeader
 
@@ -29,41 +28,55 @@ REASONS = {
     Failure.INTERNAL: leader_pb2.FAILURE_REASON_INTERNAL,
 }
 
+CLOSING_S = 0.2
 # At most what an answer takes on the wire beside its outputs, clocks or message.
 _ANSWER_BYTES = 256
 _BROKEN = Failed(Failure.INTERNAL, "internal error", started=True)
 
 
-class LeaderServicer(leader_pb2_grpc.LeaderServicer):
-    """Routes each stream to the group that it names."""
+class DataPlane:
+    """Where routers come in: each of their connections names the group that it is for."""
 
     def __init__(self, leaders: Mapping[str, GroupLeader], max_message_bytes: int) -> None:
         self._leaders = leaders
         self._max_message_bytes = max_message_bytes
         self._received: dict[str, dict[str, int]] = {}
+        self._doors: set[Door] = set()
+        self._server: asyncio.Server | None = None
 
-    async def Execute(  # type: ignore[override]
-        self,
-        request_iterator: AsyncIterator[leader_pb2.ExecuteRequest],
-        context: grpc.aio.ServicerContext[Any, Any],
-    ) -> None:
-        first = await anext(aiter(request_iterator), None)
-        if first is None or first.WhichOneof("message") != "open":
-            raise InvalidArgument("the first message of a stream must be open")
-        leader = self._leaders.get(first.open.group)
-        if leader is None:
-            raise GroupUnavailable(f"group {first.open.group!r} is not led here")
-        received = self._received.setdefault(leader.name, {})
-        stream = Stream(self, leader, first.open.router)
-        try:
-            async with background(stream.write(context)):
-                await stream.read(request_iterator)
-        finally:
-            stream.abandon_all()
-            received.pop(first.open.router, None)
+    async def open(self, host: str, port: int) -> int:
+        """Let routers in, at a port of this host (0: a free one); returns it. Raises: OSError if it is taken."""
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(
+            lambda: Door(self, self._max_message_bytes + ENVELOPE_BYTES), host, port
+        )
+        return int(self._server.sockets[0].getsockname()[1])
+
+    async def close(self) -> None:
+        """Let nobody in any more, and end every connection."""
+        if self._server is not None:
+            self._server.close()
+        doors = list(self._doors)
+        for door in doors:
+            door.close()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CLOSING_S):
+                await asyncio.gather(*(door.is_lost.wait() for door in doors))
+
+    def enter(self, door: "Door", opening: leader_pb2.Open) -> GroupLeader | None:
+        """The leader of the group that is meant; None if it is not led here."""
+        leader = self._leaders.get(opening.group)
+        if leader is not None:
+            self._doors.add(door)
+            self._received.setdefault(leader.name, {})
+        return leader
+
+    def leave(self, door: "Door", leader: GroupLeader, router: str) -> None:
+        self._doors.discard(door)
+        self._received.get(leader.name, {}).pop(router, None)
 
     def can_send(self, num_bytes: int) -> bool:
-        """Whether an answer of so many bytes would not break the stream for all."""
+        """Whether an answer of so many bytes would not break the connection for all."""
         if num_bytes <= self._max_message_bytes:
             return True
         log.error("outputs_too_large", num_bytes=num_bytes, max_message_bytes=self._max_message_bytes)
@@ -88,117 +101,126 @@ class LeaderServicer(leader_pb2_grpc.LeaderServicer):
         )
 
 
-class Stream:
+class Door(Messages):
     """One router's requests to one group: admitted as they come, answered as they end."""
 
-    def __init__(self, servicer: LeaderServicer, leader: GroupLeader, router: str) -> None:
-        self._servicer = servicer
-        self._leader = leader
-        self._router = router
+    def __init__(self, plane: DataPlane, max_message_bytes: int) -> None:
+        super().__init__(max_message_bytes)
+        self._plane = plane
+        self._leader: GroupLeader | None = None
+        self._router = ""
         self._flights: dict[int, Flight] = {}
-        self._outbox = Outbox(leader_pb2.ExecuteResponse)
-        self._written = asyncio.Event()
 
-    async def read(self, requests: AsyncIterator[leader_pb2.ExecuteRequest]) -> None:
-        """Until the router closes its side, and what it sent has an outcome."""
-        async for request in requests:
-            self._take(request)
-            for one in request.more:
-                self._take(one)
-        while self._flights:
-            await asyncio.wait([flight.outcome for flight in self._flights.values()])
-        self._outbox.close()
-        await self._written.wait()
-
-    async def write(self, context: grpc.aio.ServicerContext[Any, Any]) -> None:
-        """Send the answers until there will be none any more."""
-        while (bundle := await self._outbox.take()) is not None:
-            await context.write(bundle)
-        self._written.set()
-
-    def abandon_all(self) -> None:
-        """Nobody hears the answers to what is still under way."""
-        flights, self._flights = self._flights, {}
-        for flight in flights.values():
-            self._leader.abandon(flight)
-
-    def _take(self, request: leader_pb2.ExecuteRequest) -> None:
-        kind = request.WhichOneof("message")
-        if kind == "submit":
-            self._submit(request.submit)
+    def received(self, content: bytes) -> None:
+        try:
+            message = leader_pb2.ToLeader.FromString(content)
+        except DecodeError:
+            self.abort(f"{len(content)} bytes that are no ToLeader")
+            return
+        kind = message.WhichOneof("message")
+        if self._leader is None:
+            self._enter(message)
+        elif kind == "submit":
+            self._submit(self._leader, message.submit)
         elif kind == "cancel":
-            flight = self._flights.pop(request.cancel.sequence, None)
+            flight = self._flights.pop(message.cancel.sequence, None)
             if flight is not None:
                 self._leader.abandon(flight)
 
-    def _submit(self, submit: leader_pb2.Submit) -> None:
-        self._servicer.note_received(self._leader, self._router, submit.sequence)
+    def lost(self) -> None:
+        """Nobody hears the answers to what is still under way."""
+        flights, self._flights = self._flights, {}
+        if self._leader is None:
+            return
+        for flight in flights.values():
+            self._leader.abandon(flight)
+        self._plane.leave(self, self._leader, self._router)
+
+    def _enter(self, message: leader_pb2.ToLeader) -> None:
+        if not message.HasField("open"):
+            self._refuse("the first message of a connection must be open")
+            return
+        self._router = message.open.router
+        self._leader = self._plane.enter(self, message.open)
+        if self._leader is None:
+            self._refuse(f"group {message.open.group!r} is not led here")
+        else:
+            self.send(leader_pb2.FromLeader(opened=leader_pb2.Opened()))
+
+    def _refuse(self, why: str) -> None:
+        self.send(leader_pb2.FromLeader(refused=leader_pb2.Refused(message=why)))
+        self.close()
+
+    def _submit(self, leader: GroupLeader, submit: leader_pb2.Submit) -> None:
+        self._plane.note_received(leader, self._router, submit.sequence)
         try:
-            admission = self._admission(submit)
+            admission = admitted(leader, submit)
         except Exception:
-            log.exception("request_failed", group=self._leader.name, model=submit.model, request_id=submit.request_id)
+            log.exception("request_failed", group=leader.name, model=submit.model, request_id=submit.request_id)
             admission = _BROKEN
         if isinstance(admission, Flight):
             self._flights[submit.sequence] = admission
-            admission.outcome.add_done_callback(partial(self._ended, submit.sequence))
+            admission.outcome.add_done_callback(partial(self._ended, leader, submit.sequence))
         else:
-            self._answer(submit.sequence, admission)
+            self._answer(leader, submit.sequence, admission)
 
-    def _admission(self, submit: leader_pb2.Submit) -> Flight | Rejected | Failed:
-        try:
-            inputs = {name: decode_tensor(tensor) for name, tensor in submit.inputs.items()}
-        except ValueError as error:
-            return Failed(Failure.INVALID_INPUT, str(error))
-        remaining_s = submit.remaining_s if submit.HasField("remaining_s") else math.inf
-        return self._leader.admit(submit.model, inputs, remaining_s)
-
-    def _ended(self, sequence: int, outcome: asyncio.Future[Outcome]) -> None:
+    def _ended(self, leader: GroupLeader, sequence: int, outcome: asyncio.Future[Outcome]) -> None:
         """A request that was taken back, or whose router is gone, gets no answer."""
         if self._flights.pop(sequence, None) is None or outcome.cancelled():
             return
         try:
-            self._answer(sequence, outcome.result())
+            self._answer(leader, sequence, outcome.result())
         except Exception:
-            log.exception("answer_failed", group=self._leader.name)
+            log.exception("answer_failed", group=leader.name)
             self._fail(sequence, _BROKEN)
 
-    def _answer(self, sequence: int, outcome: Outcome) -> None:
+    def _answer(self, leader: GroupLeader, sequence: int, outcome: Outcome) -> None:
         if isinstance(outcome, Served):
             self._serve(sequence, outcome)
         elif isinstance(outcome, Rejected):
-            self._reject(sequence, outcome)
+            self._reject(leader, sequence, outcome)
         else:
             self._fail(sequence, outcome)
 
     def _serve(self, sequence: int, outcome: Served) -> None:
-        tensors = {name: encode_tensor(array) for name, array in outcome.outputs.items()}
         num_bytes = _ANSWER_BYTES + sum(map(_num_bytes, outcome.outputs.items()))
-        if not self._servicer.can_send(num_bytes):
+        if not self._plane.can_send(num_bytes):
             self._fail(sequence, Failed(Failure.INTERNAL, "outputs too large", started=True))
             return
-        served = self._outbox.add(num_bytes).served
+        answer = leader_pb2.FromLeader()
+        served = answer.served
         served.sequence = sequence
         served.queue_time_s = outcome.queue_time_s
         served.execution_time_s = outcome.execution_time_s
         served.predicted_s = outcome.predicted_s
         served.batch_size = outcome.batch_size
-        for name, tensor in tensors.items():
-            served.outputs[name].CopyFrom(tensor)
+        for name, array in outcome.outputs.items():
+            served.outputs[name].CopyFrom(encode_tensor(array))
+        self.send(answer)
 
-    def _reject(self, sequence: int, outcome: Rejected) -> None:
-        state = self._servicer.queue_state(self._leader)
-        rejected = self._outbox.add(_ANSWER_BYTES + state.ByteSize()).rejected
-        rejected.sequence = sequence
-        rejected.predicted_s = outcome.predicted_s
-        rejected.queue_full = outcome.queue_full
-        rejected.state.CopyFrom(state)
+    def _reject(self, leader: GroupLeader, sequence: int, outcome: Rejected) -> None:
+        rejected = leader_pb2.Rejected(
+            sequence=sequence,
+            predicted_s=outcome.predicted_s,
+            queue_full=outcome.queue_full,
+            state=self._plane.queue_state(leader),
+        )
+        self.send(leader_pb2.FromLeader(rejected=rejected))
 
     def _fail(self, sequence: int, outcome: Failed) -> None:
-        failed = self._outbox.add(_ANSWER_BYTES + len(outcome.message)).failed
-        failed.sequence = sequence
-        failed.reason = REASONS[outcome.reason]
-        failed.message = outcome.message
-        failed.started = outcome.started
+        failed = leader_pb2.Failed(
+            sequence=sequence, reason=REASONS[outcome.reason], message=outcome.message, started=outcome.started
+        )
+        self.send(leader_pb2.FromLeader(failed=failed))
+
+
+def admitted(leader: GroupLeader, submit: leader_pb2.Submit) -> Flight | Rejected | Failed:
+    try:
+        inputs = {name: decode_tensor(tensor) for name, tensor in submit.inputs.items()}
+    except ValueError as error:
+        return Failed(Failure.INVALID_INPUT, str(error))
+    remaining_s = submit.remaining_s if submit.HasField("remaining_s") else math.inf
+    return leader.admit(submit.model, inputs, remaining_s)
 
 
 def _num_bytes(tensor: tuple[str, NDArray[Any]]) -> int:

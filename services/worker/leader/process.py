@@ -9,16 +9,15 @@ from dataclasses import dataclass
 from time import monotonic
 
 import structlog
-from alpaserve.v1 import leader_pb2, leader_pb2_grpc
 
 from services.core.errors import InvalidPlacement
 from services.core.profile import ParallelConfig
 from services.infra.background import background, repeating
 from services.infra.logs import configure_logs
-from services.infra.server import Server
+from services.infra.server import keep_what_is_there
 from services.infra.store.connection import OUTAGES, connect
 from services.infra.store.queues import PUBLISH_EVERY_S, QueueStore
-from services.worker.leader.dataplane import LeaderServicer
+from services.worker.leader.dataplane import DataPlane
 from services.worker.leader.emulated import EmulatedExecutor
 from services.worker.leader.executor import Executor, Replica
 from services.worker.leader.group import GroupLeader
@@ -47,8 +46,7 @@ class LeaderProcess:
         self._settings = settings
         self._groups: dict[str, LedGroup] = {}
         self._leaders: dict[str, GroupLeader] = {}
-        self._servicer = LeaderServicer(self._leaders, settings.max_message_bytes)
-        self._server: Server | None = None
+        self._plane = DataPlane(self._leaders, settings.max_message_bytes)
         self._stopping = asyncio.Event()
 
     async def answers(self) -> None:
@@ -57,13 +55,11 @@ class LeaderProcess:
     async def open(self, port: int) -> str:
         """Let routers in, at a port of this host (0: a free one); returns the address.
 
-        Raises: RuntimeError if the port is taken.
+        Raises: OSError if the port is taken.
         """
-        server = Server(self._settings.for_leader(port))
-        server.add(self._servicer, leader_pb2_grpc.add_LeaderServicer_to_server, leader_pb2, "Leader")
-        await server.start()
-        self._server = server
-        return server.address
+        taken = await self._plane.open(self._settings.host, port)
+        keep_what_is_there()
+        return f"{self._settings.reachable_host}:{taken}"
 
     async def serve(self) -> None:
         """Publish queue states until `stop`; what was admitted then has `drain_s` to finish."""
@@ -75,8 +71,7 @@ class LeaderProcess:
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._settings.drain_s):
                     await asyncio.gather(*(leader.drained() for leader in self._leaders.values()))
-            if self._server is not None:
-                await self._server.stop()
+            await self._plane.close()
         for name in list(self._groups):
             await self.dissolve(name)
         await redis.aclose()
@@ -115,7 +110,7 @@ class LeaderProcess:
         await group.leader.drained()
         await group.stack.aclose()
         del self._leaders[name]
-        self._servicer.forget(name)
+        self._plane.forget(name)
         log.info("group_dissolved", group=name)
 
     def _leader(self, name: str) -> GroupLeader:
@@ -142,7 +137,7 @@ class LeaderProcess:
             if not due:
                 continue
             try:
-                await queues.publish(self._servicer.queue_state(group.leader) for group in due)
+                await queues.publish(self._plane.queue_state(group.leader) for group in due)
             except OUTAGES as error:
                 log.warning("queue_state_not_published", error=str(error))
                 await asyncio.sleep(HEARTBEAT_S)

@@ -57,46 +57,47 @@ FAILURE_REASON_INTERNAL: FailureReason.ValueType  # 5
 Global___FailureReason: _TypeAlias = FailureReason  # noqa: Y015
 
 @_typing.final
-class ExecuteRequest(_message.Message):
-    """From router to leader."""
+class ToLeader(_message.Message):
+    """The data plane of a group's leader. Internal: routers are its only callers.
+
+    Not a service of gRPC, whose calls cost both ends most of a request: over one TCP connection for each router and
+    group go `ToLeader` and `FromLeader`, each after its length in four bytes, big-endian. An empty message says no more
+    than that its sender lives; both ends send one every second.
+
+    From router to leader. The first is `open`.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     OPEN_FIELD_NUMBER: _builtins.int
     SUBMIT_FIELD_NUMBER: _builtins.int
     CANCEL_FIELD_NUMBER: _builtins.int
-    MORE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def open(self) -> Global___Open: ...
     @_builtins.property
     def submit(self) -> Global___Submit: ...
     @_builtins.property
     def cancel(self) -> Global___Cancel: ...
-    @_builtins.property
-    def more(self) -> _containers.RepeatedCompositeFieldContainer[Global___ExecuteRequest]:
-        """What waited to be sent and travels along, in order, each as if it came by itself."""
-
     def __init__(
         self,
         *,
         open: Global___Open | None = ...,
         submit: Global___Submit | None = ...,
         cancel: Global___Cancel | None = ...,
-        more: _abc.Iterable[Global___ExecuteRequest] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["cancel", b"cancel", "message", b"message", "open", b"open", "submit", b"submit"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancel", b"cancel", "message", b"message", "more", b"more", "open", b"open", "submit", b"submit"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancel", b"cancel", "message", b"message", "open", b"open", "submit", b"submit"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["open", "submit", "cancel"]  # noqa: Y015
     _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
 
-Global___ExecuteRequest: _TypeAlias = ExecuteRequest  # noqa: Y015
+Global___ToLeader: _TypeAlias = ToLeader  # noqa: Y015
 
 @_typing.final
 class Open(_message.Message):
-    """Names the two ends of a stream."""
+    """Names the two ends of a connection."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -153,7 +154,7 @@ class Submit(_message.Message):
     INPUTS_FIELD_NUMBER: _builtins.int
     REMAINING_S_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
-    """Counts the requests of this stream from 1."""
+    """Counts the requests of this connection from 1."""
     request_id: _builtins.str
     """For logs and traces."""
     model: _builtins.str
@@ -206,42 +207,83 @@ class Cancel(_message.Message):
 Global___Cancel: _TypeAlias = Cancel  # noqa: Y015
 
 @_typing.final
-class ExecuteResponse(_message.Message):
-    """From leader to router: one answer per submitted and not cancelled request."""
+class FromLeader(_message.Message):
+    """From leader to router: whether it is let in, then one answer per submitted and not cancelled request."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    OPENED_FIELD_NUMBER: _builtins.int
+    REFUSED_FIELD_NUMBER: _builtins.int
     SERVED_FIELD_NUMBER: _builtins.int
     REJECTED_FIELD_NUMBER: _builtins.int
     FAILED_FIELD_NUMBER: _builtins.int
-    MORE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def opened(self) -> Global___Opened: ...
+    @_builtins.property
+    def refused(self) -> Global___Refused: ...
     @_builtins.property
     def served(self) -> Global___Served: ...
     @_builtins.property
     def rejected(self) -> Global___Rejected: ...
     @_builtins.property
     def failed(self) -> Global___Failed: ...
-    @_builtins.property
-    def more(self) -> _containers.RepeatedCompositeFieldContainer[Global___ExecuteResponse]:
-        """What waited to be sent and travels along, in order, each as if it came by itself."""
-
     def __init__(
         self,
         *,
+        opened: Global___Opened | None = ...,
+        refused: Global___Refused | None = ...,
         served: Global___Served | None = ...,
         rejected: Global___Rejected | None = ...,
         failed: Global___Failed | None = ...,
-        more: _abc.Iterable[Global___ExecuteResponse] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["failed", b"failed", "message", b"message", "rejected", b"rejected", "served", b"served"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["failed", b"failed", "message", b"message", "opened", b"opened", "refused", b"refused", "rejected", b"rejected", "served", b"served"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["failed", b"failed", "message", b"message", "more", b"more", "rejected", b"rejected", "served", b"served"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["failed", b"failed", "message", b"message", "opened", b"opened", "refused", b"refused", "rejected", b"rejected", "served", b"served"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["served", "rejected", "failed"]  # noqa: Y015
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["opened", "refused", "served", "rejected", "failed"]  # noqa: Y015
     _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
 
-Global___ExecuteResponse: _TypeAlias = ExecuteResponse  # noqa: Y015
+Global___FromLeader: _TypeAlias = FromLeader  # noqa: Y015
+
+@_typing.final
+class Opened(_message.Message):
+    """The group is led here."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Opened: _TypeAlias = Opened  # noqa: Y015
+
+@_typing.final
+class Refused(_message.Message):
+    """The connection is of no use, and ends."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    message: _builtins.str
+    """Why."""
+    def __init__(
+        self,
+        *,
+        message: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Refused: _TypeAlias = Refused  # noqa: Y015
 
 @_typing.final
 class Served(_message.Message):

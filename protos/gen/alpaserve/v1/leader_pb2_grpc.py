@@ -3,7 +3,6 @@
 import grpc
 import warnings
 
-from alpaserve.v1 import leader_pb2 as alpaserve_dot_v1_dot_leader__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -23,79 +22,3 @@ if _version_not_supported:
         + f' Please upgrade your grpc module to grpcio>={GRPC_GENERATED_VERSION}'
         + f' or downgrade your generated code using grpcio-tools<={GRPC_VERSION}.'
     )
-
-
-class LeaderStub:
-    """The data plane of a group's leader. Internal: routers are its only callers.
-    """
-
-    def __init__(self, channel):
-        """Constructor.
-
-        Args:
-            channel: A grpc.Channel.
-        """
-        self.Execute = channel.stream_stream(
-                '/alpaserve.v1.Leader/Execute',
-                request_serializer=alpaserve_dot_v1_dot_leader__pb2.ExecuteRequest.SerializeToString,
-                response_deserializer=alpaserve_dot_v1_dot_leader__pb2.ExecuteResponse.FromString,
-                _registered_method=True)
-
-
-class LeaderServicer:
-    """The data plane of a group's leader. Internal: routers are its only callers.
-    """
-
-    def Execute(self, request_iterator, context):
-        """One stream per router and group, as long as both live. The first message is `open`.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-
-def add_LeaderServicer_to_server(servicer, server):
-    rpc_method_handlers = {
-            'Execute': grpc.stream_stream_rpc_method_handler(
-                    servicer.Execute,
-                    request_deserializer=alpaserve_dot_v1_dot_leader__pb2.ExecuteRequest.FromString,
-                    response_serializer=alpaserve_dot_v1_dot_leader__pb2.ExecuteResponse.SerializeToString,
-            ),
-    }
-    generic_handler = grpc.method_handlers_generic_handler(
-            'alpaserve.v1.Leader', rpc_method_handlers)
-    server.add_generic_rpc_handlers((generic_handler,))
-    server.add_registered_method_handlers('alpaserve.v1.Leader', rpc_method_handlers)
-
-
- # This class is part of an EXPERIMENTAL API.
-class Leader:
-    """The data plane of a group's leader. Internal: routers are its only callers.
-    """
-
-    @staticmethod
-    def Execute(request_iterator,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.stream_stream(
-            request_iterator,
-            target,
-            '/alpaserve.v1.Leader/Execute',
-            alpaserve_dot_v1_dot_leader__pb2.ExecuteRequest.SerializeToString,
-            alpaserve_dot_v1_dot_leader__pb2.ExecuteResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)

@@ -3,18 +3,11 @@
 isort:skip_file
 """
 
-from alpaserve.v1 import leader_pb2 as _leader_pb2
 from collections import abc as _abc
 from grpc import aio as _aio
 import abc as _abc_1
 import grpc as _grpc
-import sys
 import typing as _typing
-
-if sys.version_info >= (3, 11):
-    from typing import Self as _Self
-else:
-    from typing_extensions import Self as _Self
 
 _T = _typing.TypeVar("_T")
 
@@ -25,34 +18,3 @@ class _ServicerContext(_grpc.ServicerContext, _aio.ServicerContext):  # type: ig
 
 GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
-
-class LeaderStub:
-    """The data plane of a group's leader. Internal: routers are its only callers."""
-
-    @_typing.overload
-    def __new__(cls, channel: _grpc.Channel) -> _Self: ...
-    @_typing.overload
-    def __new__(cls, channel: _aio.Channel) -> LeaderAsyncStub: ...
-    Execute: _grpc.StreamStreamMultiCallable[_leader_pb2.ExecuteRequest, _leader_pb2.ExecuteResponse]
-    """One stream per router and group, as long as both live. The first message is `open`."""
-
-@_typing.type_check_only
-class LeaderAsyncStub(LeaderStub):
-    """The data plane of a group's leader. Internal: routers are its only callers."""
-
-    def __init__(self, channel: _aio.Channel) -> None: ...
-    Execute: _aio.StreamStreamMultiCallable[_leader_pb2.ExecuteRequest, _leader_pb2.ExecuteResponse]  # type: ignore[assignment]
-    """One stream per router and group, as long as both live. The first message is `open`."""
-
-class LeaderServicer(metaclass=_abc_1.ABCMeta):
-    """The data plane of a group's leader. Internal: routers are its only callers."""
-
-    @_abc_1.abstractmethod
-    def Execute(
-        self,
-        request_iterator: _MaybeAsyncIterator[_leader_pb2.ExecuteRequest],
-        context: _ServicerContext,
-    ) -> _typing.Union[_abc.Iterator[_leader_pb2.ExecuteResponse], _abc.AsyncIterator[_leader_pb2.ExecuteResponse]]:
-        """One stream per router and group, as long as both live. The first message is `open`."""
-
-def add_LeaderServicer_to_server(servicer: LeaderServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
