@@ -9,7 +9,7 @@ from multiprocessing.connection import Connection
 from time import monotonic, process_time
 
 import uvloop
-from alpaserve.v1 import leader_pb2, tensor_pb2
+from alpaserve.v1 import leader_pb2, router_pb2, tensor_pb2
 
 from services.core.model import RegisteredModel
 from services.infra.messages import Messages
@@ -69,11 +69,16 @@ async def execute(leader: GroupLeader, model: str, inputs: Tensors, remaining_s:
     admission = leader.admit(model, inputs, remaining_s)
     if not isinstance(admission, Flight):
         return admission
+    ended: asyncio.Future[Outcome | None] = asyncio.get_running_loop().create_future()
+    admission.when_over(lambda outcome: None if ended.done() else ended.set_result(outcome))
     try:
-        return await asyncio.shield(admission.outcome)
+        outcome = await ended
     except asyncio.CancelledError:
         leader.abandon(admission)
         raise
+    if outcome is None:
+        raise asyncio.CancelledError
+    return outcome
 
 
 async def led(probe: GapProbe, models: Sequence[Replica], num_requests: int) -> Makespan:
@@ -152,7 +157,8 @@ class Caller(Messages):
         tensor = tensor_pb2.Tensor(dtype=tensor_pb2.DATA_TYPE_INT64, shape=[1], data=bytes(8))
         for number in range(num_requests):
             name = models[number % len(models)].model.name
-            submit = leader_pb2.Submit(sequence=number + 1, model=name, inputs={"n": tensor})
+            request = router_pb2.InferRequest(model=name, inputs={"n": tensor})
+            submit = leader_pb2.Submit(sequence=number + 1, request=request.SerializeToString())
             self.send(leader_pb2.ToLeader(submit=submit))
 
     def received(self, content: bytes) -> None:

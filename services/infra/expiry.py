@@ -1,19 +1,47 @@
-"""A time limit for a block: `asyncio.timeout`, at a third of what that costs a request."""
+"""Time limits for blocks: `asyncio.timeout`, at a fraction of what that costs a request."""
 
 import asyncio
 from types import TracebackType
 from typing import Self
 
+# Limits that end within the same so many seconds share a timer.
+TICK_S = 0.002
+
+
+class Expiries:
+    """The limits of one event loop."""
+
+    def __init__(self) -> None:
+        self._due: dict[int, list[Expiry]] = {}
+
+    def after(self, delay_s: float) -> "Expiry":
+        """`with expiries.after(seconds)`: what the block awaits is cancelled once the time is over, or a tick later.
+
+        Raises: TimeoutError then, at the block's end. Another's cancellation stays what it is.
+        """
+        return Expiry(self, delay_s)
+
+    def add(self, expiry: "Expiry", delay_s: float) -> None:
+        loop = asyncio.get_running_loop()
+        tick = int((loop.time() + max(delay_s, 0.0)) / TICK_S) + 1
+        due = self._due.get(tick)
+        if due is None:
+            due = self._due[tick] = []
+            loop.call_at(tick * TICK_S, self._expire, tick)
+        due.append(expiry)
+
+    def _expire(self, tick: int) -> None:
+        for expiry in self._due.pop(tick):
+            expiry.expire()
+
 
 class Expiry:
-    """`with Expiry(seconds)`: what the block awaits is cancelled once the time is over.
+    """One block's limit."""
 
-    Raises: TimeoutError then. Another's cancellation stays what it is.
-    """
+    __slots__ = ("_delay_s", "_expiries", "_has_expired", "_num_cancelling", "_task")
 
-    __slots__ = ("_delay_s", "_has_expired", "_num_cancelling", "_task", "_timer")
-
-    def __init__(self, delay_s: float) -> None:
+    def __init__(self, expiries: Expiries, delay_s: float) -> None:
+        self._expiries = expiries
         self._delay_s = delay_s
         self._has_expired = False
 
@@ -22,21 +50,23 @@ class Expiry:
         task = asyncio.current_task()
         if task is None:
             raise RuntimeError("an expiry needs a task")
-        self._task = task
+        self._task: asyncio.Task[object] | None = task
         self._num_cancelling = task.cancelling()
-        self._timer = asyncio.get_running_loop().call_later(max(0.0, self._delay_s), self._expire)
+        self._expiries.add(self, self._delay_s)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._timer.cancel()
-        if not self._has_expired:
+        # Its timer lives on: it must not keep the task alive.
+        task, self._task = self._task, None
+        if not self._has_expired or task is None:
             return
-        is_ours = self._task.uncancel() <= self._num_cancelling
+        is_ours = task.uncancel() <= self._num_cancelling
         if is_ours and kind is not None and issubclass(kind, asyncio.CancelledError):
             raise TimeoutError from error
 
-    def _expire(self) -> None:
-        self._has_expired = True
-        self._task.cancel()
+    def expire(self) -> None:
+        if self._task is not None:
+            self._has_expired = True
+            self._task.cancel()

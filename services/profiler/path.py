@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import Any
 
 import grpc.aio
-from alpaserve.v1 import leader_pb2, router_pb2, router_pb2_grpc
+from alpaserve.v1 import leader_pb2, router_pb2
 from alpaserve_client import AsyncClient, ConnectionOptions
 from alpaserve_client.tensors import decode_tensor, encode_tensor
 from numpy.typing import NDArray
@@ -26,6 +26,7 @@ from services.infra.store.queues import PUBLISH_EVERY_S, QueueStore
 BENCH = "bench"
 PAUSE_S = 0.05
 TIMEOUT_S = 600.0
+ROUTER = router_pb2.DESCRIPTOR.services_by_name["Router"].full_name
 Tensors = Mapping[str, NDArray[Any]]
 Context = grpc.aio.ServicerContext[Any, Any]
 # Runs a request; returns its outputs and the seconds it spent in stages.
@@ -46,13 +47,13 @@ class EndDoor(Messages):
         task.add_done_callback(self._tasks.discard)
 
     async def _serve(self, submit: leader_pb2.Submit) -> None:
-        inputs = {name: decode_tensor(tensor) for name, tensor in submit.inputs.items()}
+        request = router_pb2.InferRequest.FromString(submit.request)
+        inputs = {name: decode_tensor(tensor) for name, tensor in request.inputs.items()}
         outputs, execution_time_s = await self._end.run(inputs)
-        served = leader_pb2.Served(
-            sequence=submit.sequence,
-            outputs={name: encode_tensor(array) for name, array in outputs.items()},
-            execution_time_s=execution_time_s,
+        response = router_pb2.InferResponse(
+            outputs={name: encode_tensor(array) for name, array in outputs.items()}, execution_time_s=execution_time_s
         )
+        served = leader_pb2.Served(sequence=submit.sequence, response=response.SerializeToString())
         self.send(leader_pb2.FromLeader(served=served))
 
 
@@ -77,7 +78,7 @@ class Onward(Messages):
         self._answers.pop(served.sequence).set_result(served)
 
 
-class RelayServicer(router_pb2_grpc.RouterServicer):
+class RelayServicer:
     """Where the router is: one connection carries all requests on, and every state is listened to."""
 
     def __init__(self, onward: Onward, queues: QueueStore) -> None:
@@ -85,16 +86,13 @@ class RelayServicer(router_pb2_grpc.RouterServicer):
         self._states: dict[str, leader_pb2.QueueState] = {}
         self._listening = asyncio.create_task(self._listen(queues))
 
-    async def Infer(self, request: router_pb2.InferRequest, context: Context) -> router_pb2.InferResponse:
-        for tensor in request.inputs.values():
-            decode_tensor(tensor)
-        request_id = request.request_id or uuid.uuid4().hex
-        submit = leader_pb2.Submit(request_id=request_id, model=request.model, inputs=request.inputs)
+    async def Infer(self, content: bytes, context: Context) -> bytes:
+        head = leader_pb2.InferHead.FromString(content)
+        request_id = head.request_id or uuid.uuid4().hex
         async with asyncio.timeout(TIMEOUT_S):
-            served = await self._onward.ask(submit)
-        return router_pb2.InferResponse(
-            request_id=request_id, outputs=served.outputs, execution_time_s=served.execution_time_s
-        )
+            served = await self._onward.ask(leader_pb2.Submit(request_id=request_id, request=content))
+        known = router_pb2.InferResponse(request_id=request_id)
+        return known.SerializeToString() + served.response
 
     async def _listen(self, queues: QueueStore) -> None:
         async for state in queues.watch():
@@ -115,7 +113,8 @@ class Relay:
         loop = asyncio.get_running_loop()
         _, onward = await loop.create_connection(lambda: Onward(largest), host, int(port))
         self._server = grpc.aio.server(options=message_limits(self._max_message_bytes))
-        router_pb2_grpc.add_RouterServicer_to_server(RelayServicer(onward, self._queues), self._server)
+        infer = grpc.unary_unary_rpc_method_handler(RelayServicer(onward, self._queues).Infer)
+        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(ROUTER, {"Infer": infer}),))
         own = self._server.add_insecure_port("127.0.0.1:0")
         await self._server.start()
         return f"127.0.0.1:{own}"

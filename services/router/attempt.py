@@ -36,7 +36,7 @@ class Attempt:
         self._margin = margin
         self._tried: set[str] = set()
         self._gone: set[str] = set()
-        self._last: AlpaServeError = GroupUnavailable(f"no group of model {call.model!r} can be reached")
+        self._last: AlpaServeError | None = None
         self._was_leaving = False
         self._asked = ""
 
@@ -74,8 +74,7 @@ class Attempt:
         full_s = view.full_s(group, self._call.model, now_s)
         left_s = self._deadline_s - now_s
         if 0 < left_s - self._margin_s(now_s) < full_s:
-            self._note(self._unattainable(now_s - self._call.arrival_s + full_s))
-            raise self._last
+            raise self._note(self._unattainable(now_s - self._call.arrival_s + full_s))
 
     def _margin_s(self, now_s: float) -> float:
         if math.isinf(self._deadline_s):
@@ -106,14 +105,15 @@ class Attempt:
 
     async def _give_up_or_wait(self, view: PlacementView) -> None:
         """A group that is leaving means that a newer placement is on its way: wait for it."""
-        if not self._was_leaving or isinstance(self._last, SloUnattainable | OutcomeUnknown):
-            raise self._last
+        last = self._last or GroupUnavailable(f"no group of model {self._call.model!r} can be reached")
+        if not self._was_leaving or isinstance(last, SloUnattainable | OutcomeUnknown):
+            raise last
         try:
             async with asyncio.timeout(UNREACHED_WAIT_S):
                 while self._groups.view is view:
                     await self._groups.next_view()
         except TimeoutError:
-            raise self._last from None
+            raise last from None
         self._tried.clear()
         self._gone.clear()
 
@@ -144,10 +144,11 @@ class Attempt:
             self._failed(group, response)
         return None
 
-    def _note(self, why: AlpaServeError) -> None:
-        """Why the request failed, should no other group serve it; one that may have run stays one that may have."""
+    def _note(self, why: AlpaServeError) -> AlpaServeError:
+        """Why the request fails, should no other group serve it; one that may have run stays one that may have."""
         if not isinstance(self._last, OutcomeUnknown):
             self._last = why
+        return self._last
 
     def _went_away(self, group: GroupView, error: GroupUnavailable) -> None:
         self._gone.add(group.name)

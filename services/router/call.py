@@ -1,25 +1,23 @@
 """A request as the router took it, and its answer."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
-from alpaserve.v1 import leader_pb2, tensor_pb2
+from alpaserve.v1 import leader_pb2
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Call:
-    """Instants are in monotonic seconds; `slo_s` None means the model's. `num_bytes` is what it took on the wire."""
+    """`content` is the serialized InferRequest. Instants are in monotonic seconds; `slo_s` None means the model's."""
 
     request_id: str
     model: str
-    inputs: Mapping[str, tensor_pb2.Tensor]
+    content: bytes
     slo_s: float | None
     arrival_s: float
     expires_s: float
-    num_bytes: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Reply:
     """What the leader served, under which placement, and the finish predicted from the arrival."""
 

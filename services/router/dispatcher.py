@@ -8,7 +8,7 @@ from contextlib import suppress
 from time import monotonic
 
 from services.core.errors import DeadlinePassed, NotPlaced
-from services.infra.expiry import Expiry
+from services.infra.expiry import Expiries
 from services.router.attempt import Attempt
 from services.router.call import Call, Reply
 from services.router.groups import Groups
@@ -24,6 +24,7 @@ class Dispatcher:
         self.groups = groups
         self._is_registered = is_registered
         self._margins: defaultdict[str, Margin] = defaultdict(Margin)
+        self._expiries = Expiries()
         self.arrivals: Counter[str] = Counter()
 
     async def infer(self, call: Call) -> Reply:
@@ -36,13 +37,16 @@ class Dispatcher:
         attempt = Attempt(self.groups, call, deadline_s, model.idempotent, margin)
         if math.isinf(deadline_s):
             return await attempt.run()
+        left_s = deadline_s - monotonic()
+        if left_s <= 0:
+            raise passed(call, deadline_s)
         try:
-            with Expiry(deadline_s - monotonic()):
+            with self._expiries.after(left_s):
                 return await attempt.run()
         except TimeoutError:
             if attempt.was_late:
                 margin.note_late(deadline_s - call.arrival_s, monotonic())
-            raise DeadlinePassed(f"the deadline of {deadline_s - call.arrival_s:.6f} s passed") from None
+            raise passed(call, deadline_s) from None
 
     async def _count(self, model: str) -> None:
         """Count an arrival, also of a model that no group can serve: plans are made for what is asked.
@@ -61,3 +65,7 @@ class Dispatcher:
     def margin(self, model: str) -> Margin:
         """What deadlines of a model are brought forward by."""
         return self._margins[model]
+
+
+def passed(call: Call, deadline_s: float) -> DeadlinePassed:
+    return DeadlinePassed(f"the deadline of {deadline_s - call.arrival_s:.6f} s passed")

@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 import structlog
@@ -47,9 +47,7 @@ class LeaderConnection(Messages):
         submit = message.submit
         submit.sequence = sequence
         submit.request_id = call.request_id
-        submit.model = call.model
-        for name, tensor in call.inputs.items():
-            submit.inputs[name].CopyFrom(tensor)
+        submit.request = call.content
         if not math.isinf(remaining_s):
             submit.remaining_s = remaining_s
         answer = self._answers[sequence] = asyncio.get_running_loop().create_future()
@@ -130,14 +128,11 @@ class GroupLink:
     def next_sequence(self) -> int:
         return self._connection.num_submitted + 1 if self._connection is not None else 0
 
-    async def submit(self, call: Call, remaining_s: float) -> Response:
-        """Send one request and wait for its answer; cancelling takes the request back.
-
-        Raises: GroupUnavailable if the connection breaks before the answer, Unsent if it had not taken the request.
-        """
+    def submit(self, call: Call, remaining_s: float) -> Awaitable[Response]:
+        """As a connection does. Raises: Unsent if there is none."""
         if self._connection is None or not self._connection.is_open:
             raise Unsent(f"group {self.group} cannot be reached")
-        return await self._connection.submit(call, remaining_s)
+        return self._connection.submit(call, remaining_s)
 
     def close(self) -> None:
         """End the connection once every request has its answer."""

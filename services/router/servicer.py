@@ -1,4 +1,4 @@
-"""Infer: receive, parse, dispatch, reply.
+"""Infer: receive, read the head, dispatch, reply. Tensors pass through unread.
 
 On the wire a call with one message is a stream of one. Taken as a stream, it can be refused before its message is
 read, and a caller who never finishes sending holds nothing for ever.
@@ -12,12 +12,11 @@ from time import monotonic
 from typing import Any
 
 import grpc
-from alpaserve.v1 import router_pb2
-from alpaserve_client.tensors import check_tensor
+from alpaserve.v1 import leader_pb2, router_pb2
 from google.protobuf.message import DecodeError
 
-from services.core.errors import DeadlinePassed, InvalidArgument, InvalidInput
-from services.infra.expiry import Expiry
+from services.core.errors import DeadlinePassed, InvalidArgument
+from services.infra.expiry import Expiries
 from services.infra.wire import duration_s
 from services.router.call import Call, Reply
 from services.router.dispatcher import Dispatcher
@@ -38,6 +37,7 @@ class RouterServicer:
         self._served: dict[str, ServedMetrics] = {}
         self._prefix = uuid.uuid4().hex[:16]
         self._numbers = count()
+        self._expiries = Expiries()
 
     async def Infer(self, requests: AsyncIterator[bytes], context: Context) -> bytes:
         """One serialized request in, one serialized response out."""
@@ -57,12 +57,12 @@ class RouterServicer:
             note_failure(model, error)
             raise
         self._metrics(model).note(monotonic() - call.arrival_s, reply.predicted_finish_s)
-        return response(call.request_id, reply).SerializeToString()
+        return response(call.request_id, reply)
 
     async def _received(self, context: Context) -> bytes:
         """Raises: DeadlinePassed if the message takes too long; InvalidArgument if there is none."""
         try:
-            with Expiry(self._receive_timeout_s):
+            with self._expiries.after(self._receive_timeout_s):
                 content: Any = await context.read()
         except TimeoutError:
             raise DeadlinePassed(f"the request did not arrive within {self._receive_timeout_s} s") from None
@@ -71,17 +71,16 @@ class RouterServicer:
         return content
 
     def _call(self, content: bytes, time_remaining_s: float | None) -> Call:
-        """Raises: InvalidArgument or InvalidInput, naming the offending value."""
+        """Raises: InvalidArgument, naming the offending value."""
         arrival_s = monotonic()
-        request = parsed(content)
+        head = head_of(content)
         return Call(
-            request_id=request.request_id or f"{self._prefix}{next(self._numbers):x}",
-            model=request.model,
-            inputs=request.inputs,
-            slo_s=duration_s(request.slo, "slo") if request.HasField("slo") else None,
+            request_id=head.request_id or f"{self._prefix}{next(self._numbers):x}",
+            model=head.model,
+            content=content,
+            slo_s=duration_s(head.slo, "slo") if head.HasField("slo") else None,
             arrival_s=arrival_s,
             expires_s=math.inf if time_remaining_s is None else arrival_s + time_remaining_s,
-            num_bytes=len(content),
         )
 
     def _metrics(self, model: str) -> ServedMetrics:
@@ -90,34 +89,26 @@ class RouterServicer:
         return self._served[model]
 
 
-def parsed(content: bytes) -> router_pb2.InferRequest:
-    """Raises: InvalidArgument or InvalidInput, naming the offending value."""
+def head_of(content: bytes) -> leader_pb2.InferHead:
+    """What a router reads of a serialized InferRequest. Raises: InvalidArgument, naming the offending value."""
     try:
-        request = router_pb2.InferRequest.FromString(content)
+        head = leader_pb2.InferHead.FromString(content)
     except DecodeError:
         raise InvalidArgument(f"{len(content)} bytes that are no InferRequest") from None
-    if not request.model:
+    if not head.model:
         raise InvalidArgument("model is empty")
-    for name, tensor in request.inputs.items():
-        try:
-            check_tensor(tensor)
-        except ValueError as error:
-            raise InvalidInput(f"input {name!r}: {error}") from None
-    return request
+    return head
 
 
-def response(request_id: str, reply: Reply) -> router_pb2.InferResponse:
-    served = reply.served
-    return router_pb2.InferResponse(
+def response(request_id: str, reply: Reply) -> bytes:
+    """A serialized InferResponse: of protobuf messages that follow each other, each adds its fields."""
+    known = router_pb2.InferResponse(
         request_id=request_id,
-        outputs=served.outputs,
         placement_version=reply.placement_version,
         group=reply.group,
-        queue_time_s=served.queue_time_s,
-        execution_time_s=served.execution_time_s,
         predicted_finish_s=reply.predicted_finish_s,
-        batch_size=served.batch_size,
     )
+    return known.SerializeToString() + reply.served.response
 
 
 def add_router(servicer: RouterServicer, server: grpc.aio.Server) -> None:

@@ -44,7 +44,7 @@ class Deaf(asyncio.Protocol):
 
 
 def submit(sequence: int, num_bytes: int = 10) -> leader_pb2.ToLeader:
-    return leader_pb2.ToLeader(submit=leader_pb2.Submit(sequence=sequence, model="m" * num_bytes))
+    return leader_pb2.ToLeader(submit=leader_pb2.Submit(sequence=sequence, request=bytes(num_bytes)))
 
 
 @asynccontextmanager

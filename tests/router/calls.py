@@ -1,10 +1,11 @@
 """Requests to two scripted groups, as a router's dispatcher takes them."""
 
 import math
+from collections.abc import Mapping
 from time import monotonic
 
 import pytest
-from alpaserve.v1 import leader_pb2, tensor_pb2
+from alpaserve.v1 import leader_pb2, router_pb2, tensor_pb2
 
 from services.core.deployment import Deployment
 from services.core.errors import AlpaServeError
@@ -18,9 +19,13 @@ NOT_LOADED = leader_pb2.FAILURE_REASON_NOT_LOADED
 Leaders = tuple[ScriptedLeader, ScriptedLeader]
 
 
+def content(model: str, inputs: Mapping[str, tensor_pb2.Tensor] = INPUTS) -> bytes:
+    return router_pb2.InferRequest(model=model, inputs=inputs).SerializeToString()
+
+
 def call(model: str = "m", slo_s: float | None = None, expires_in_s: float = math.inf) -> Call:
     now_s = monotonic()
-    return Call("request", model, INPUTS, slo_s, now_s, now_s + expires_in_s)
+    return Call("request", model, content(model), slo_s, now_s, now_s + expires_in_s)
 
 
 def both_groups(version: int, leaders: Leaders) -> Deployment:

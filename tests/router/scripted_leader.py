@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from alpaserve.v1 import leader_pb2
+from alpaserve.v1 import leader_pb2, router_pb2, tensor_pb2
 
 from services.core.deployment import DeployedGroup, DeployedModel, Deployment
 from services.core.profile import ParallelConfig
@@ -18,9 +18,13 @@ Answer = Callable[[leader_pb2.Submit], leader_pb2.FromLeader | None]
 
 
 def serve(submit: leader_pb2.Submit) -> leader_pb2.FromLeader:
-    return leader_pb2.FromLeader(
-        served=leader_pb2.Served(sequence=submit.sequence, outputs=submit.inputs, predicted_s=0.5)
-    )
+    request = router_pb2.InferRequest.FromString(submit.request)
+    response = router_pb2.InferResponse(outputs=request.inputs, batch_size=1).SerializeToString()
+    return leader_pb2.FromLeader(served=leader_pb2.Served(sequence=submit.sequence, response=response, predicted_s=0.5))
+
+
+def outputs(served: leader_pb2.Served) -> dict[str, tensor_pb2.Tensor]:
+    return dict(router_pb2.InferResponse.FromString(served.response).outputs)
 
 
 def reject(group: str, free_in_s: float, *, queue_full: bool = False) -> Answer:

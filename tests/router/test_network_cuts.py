@@ -13,7 +13,7 @@ from services.core.errors import AlpaServeError, OutcomeUnknown
 from services.router.call import Reply
 from services.router.dispatcher import Dispatcher
 from services.router.groups import Groups
-from tests.router.calls import Leaders, call
+from tests.router.calls import Leaders, call, content
 from tests.router.scripted_leader import deployment, group, keep_silent, serve
 from tests.waiting import until
 
@@ -33,7 +33,7 @@ class Cuttable:
     async def infer(self, model: str, *, large: bool = False) -> Reply | AlpaServeError:
         asked = call(model)
         try:
-            return await self.dispatcher.infer(replace(asked, inputs={"x": LARGE}, num_bytes=2**19) if large else asked)
+            return await self.dispatcher.infer(replace(asked, content=content(model, {"x": LARGE})) if large else asked)
         except AlpaServeError as error:
             return error
 

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import numpy as np
 import pytest
-from alpaserve.v1 import leader_pb2, tensor_pb2
+from alpaserve.v1 import leader_pb2, router_pb2, tensor_pb2
 from alpaserve_client.tensors import encode_tensor
 
 from services.infra.messages import Messages
@@ -72,8 +72,15 @@ def opening(group: str = "g1", router: str = "r1") -> leader_pb2.ToLeader:
 
 def submit(sequence: int, tag: str, remaining_s: float | None = None, model: str = "m") -> leader_pb2.ToLeader:
     inputs = {name: encode_tensor(array) for name, array in tagged(tag).items()}
-    message = leader_pb2.Submit(sequence=sequence, model=model, inputs=inputs, remaining_s=remaining_s)
-    return leader_pb2.ToLeader(submit=message)
+    return submission(sequence, router_pb2.InferRequest(model=model, inputs=inputs).SerializeToString(), remaining_s)
+
+
+def submission(sequence: int, request: bytes, remaining_s: float | None = None) -> leader_pb2.ToLeader:
+    return leader_pb2.ToLeader(submit=leader_pb2.Submit(sequence=sequence, request=request, remaining_s=remaining_s))
+
+
+def outputs(served: leader_pb2.Served) -> dict[str, tensor_pb2.Tensor]:
+    return dict(router_pb2.InferResponse.FromString(served.response).outputs)
 
 
 def cancel(sequence: int) -> leader_pb2.ToLeader:
@@ -100,9 +107,9 @@ async def test_a_served_request_brings_its_outputs_and_sequence(connect: Connect
     executor.finish(0)
     (answer,) = await answers(connect, opening(), submit(7, "abc"))
     assert answer.served.sequence == 7
-    assert answer.served.outputs["tag"] == encode_tensor(np.array([97, 98, 99]))
+    assert outputs(answer.served)["tag"] == encode_tensor(np.array([97, 98, 99]))
     assert answer.served.predicted_s == pytest.approx(10.0, abs=1.0)
-    assert answer.served.batch_size == 1
+    assert router_pb2.InferResponse.FromString(answer.served.response).batch_size == 1
 
 
 async def test_a_rejection_carries_the_clocks_and_what_they_include(
@@ -125,10 +132,11 @@ async def test_a_rejection_carries_the_clocks_and_what_they_include(
         (submit(1, "x", model="other"), leader_pb2.FAILURE_REASON_NOT_LOADED, "'other'"),
         (submit(1, "bug"), leader_pb2.FAILURE_REASON_INTERNAL, "internal error"),
         (
-            leader_pb2.ToLeader(submit=leader_pb2.Submit(sequence=1, model="m", inputs={"x": SHORT})),
+            submission(1, router_pb2.InferRequest(model="m", inputs={"x": SHORT}).SerializeToString()),
             leader_pb2.FAILURE_REASON_INVALID_INPUT,
-            "needs 8 bytes, got 0",
+            "input 'x': tensor of float32 and shape (2,) needs 8 bytes, got 0",
         ),
+        (submission(1, b"\xff"), leader_pb2.FAILURE_REASON_INVALID_INPUT, "1 bytes that are no InferRequest"),
     ],
 )
 async def test_a_request_that_cannot_run_ends_alone(

@@ -6,13 +6,11 @@ from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
 from time import monotonic
-from typing import Any
 
 import structlog
-from alpaserve.v1 import leader_pb2
+from alpaserve.v1 import leader_pb2, router_pb2
 from alpaserve_client.tensors import decode_tensor, encode_tensor
 from google.protobuf.message import DecodeError
-from numpy.typing import NDArray
 
 from services.infra.messages import ENVELOPE_BYTES, Messages
 from services.worker.leader.flight import Failed, Failure, Flight, Outcome, Rejected, Served
@@ -29,8 +27,6 @@ REASONS = {
 }
 
 CLOSING_S = 0.2
-# At most what an answer takes on the wire beside its outputs, clocks or message.
-_ANSWER_BYTES = 256
 _BROKEN = Failed(Failure.INTERNAL, "internal error", started=True)
 
 
@@ -156,20 +152,20 @@ class Door(Messages):
         try:
             admission = admitted(leader, submit)
         except Exception:
-            log.exception("request_failed", group=leader.name, model=submit.model, request_id=submit.request_id)
+            log.exception("request_failed", group=leader.name, request_id=submit.request_id)
             admission = _BROKEN
         if isinstance(admission, Flight):
             self._flights[submit.sequence] = admission
-            admission.outcome.add_done_callback(partial(self._ended, leader, submit.sequence))
+            admission.when_over(partial(self._ended, leader, submit.sequence))
         else:
             self._answer(leader, submit.sequence, admission)
 
-    def _ended(self, leader: GroupLeader, sequence: int, outcome: asyncio.Future[Outcome]) -> None:
+    def _ended(self, leader: GroupLeader, sequence: int, outcome: Outcome | None) -> None:
         """A request that was taken back, or whose router is gone, gets no answer."""
-        if self._flights.pop(sequence, None) is None or outcome.cancelled():
+        if self._flights.pop(sequence, None) is None or outcome is None:
             return
         try:
-            self._answer(leader, sequence, outcome.result())
+            self._answer(leader, sequence, outcome)
         except Exception:
             log.exception("answer_failed", group=leader.name)
             self._fail(sequence, _BROKEN)
@@ -183,20 +179,19 @@ class Door(Messages):
             self._fail(sequence, outcome)
 
     def _serve(self, sequence: int, outcome: Served) -> None:
-        num_bytes = _ANSWER_BYTES + sum(map(_num_bytes, outcome.outputs.items()))
-        if not self._plane.can_send(num_bytes):
+        response = router_pb2.InferResponse(
+            queue_time_s=outcome.queue_time_s,
+            execution_time_s=outcome.execution_time_s,
+            batch_size=outcome.batch_size,
+        )
+        for name, array in outcome.outputs.items():
+            response.outputs[name].CopyFrom(encode_tensor(array))
+        content = response.SerializeToString()
+        if not self._plane.can_send(len(content)):
             self._fail(sequence, Failed(Failure.INTERNAL, "outputs too large", started=True))
             return
-        answer = leader_pb2.FromLeader()
-        served = answer.served
-        served.sequence = sequence
-        served.queue_time_s = outcome.queue_time_s
-        served.execution_time_s = outcome.execution_time_s
-        served.predicted_s = outcome.predicted_s
-        served.batch_size = outcome.batch_size
-        for name, array in outcome.outputs.items():
-            served.outputs[name].CopyFrom(encode_tensor(array))
-        self.send(answer)
+        served = leader_pb2.Served(sequence=sequence, response=content, predicted_s=outcome.predicted_s)
+        self.send(leader_pb2.FromLeader(served=served))
 
     def _reject(self, leader: GroupLeader, sequence: int, outcome: Rejected) -> None:
         rejected = leader_pb2.Rejected(
@@ -215,15 +210,16 @@ class Door(Messages):
 
 
 def admitted(leader: GroupLeader, submit: leader_pb2.Submit) -> Flight | Rejected | Failed:
+    """What becomes of a request whose tensors nobody has looked at yet."""
     try:
-        inputs = {name: decode_tensor(tensor) for name, tensor in submit.inputs.items()}
-    except ValueError as error:
-        return Failed(Failure.INVALID_INPUT, str(error))
+        request = router_pb2.InferRequest.FromString(submit.request)
+    except DecodeError:
+        return Failed(Failure.INVALID_INPUT, f"{len(submit.request)} bytes that are no InferRequest")
+    inputs = {}
+    for name, tensor in request.inputs.items():
+        try:
+            inputs[name] = decode_tensor(tensor)
+        except ValueError as error:
+            return Failed(Failure.INVALID_INPUT, f"input {name!r}: {error}")
     remaining_s = submit.remaining_s if submit.HasField("remaining_s") else math.inf
-    return leader.admit(submit.model, inputs, remaining_s)
-
-
-def _num_bytes(tensor: tuple[str, NDArray[Any]]) -> int:
-    """At most what a named tensor takes on the wire."""
-    name, array = tensor
-    return 32 + 4 * len(name) + 10 * array.ndim + array.nbytes
+    return leader.admit(request.model, inputs, remaining_s)

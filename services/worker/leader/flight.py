@@ -1,7 +1,7 @@
 """A request between admission and its end, how it may end, and the batch it runs in."""
 
-import asyncio
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
@@ -51,7 +51,8 @@ Outcome = Served | Rejected | Failed
 
 @dataclass(slots=True, eq=False)
 class Flight:
-    """An admitted request. `number` counts admissions; it waits in the queue until `has_begun`."""
+    """An admitted request. `number` counts admissions; it waits in the queue until `has_begun`. Once it `is_over` it
+    has its outcome, None if nobody wants to know."""
 
     replica: Replica
     activation: Any
@@ -61,20 +62,28 @@ class Flight:
     number: int = 0
     has_begun: bool = False
     is_wanted: bool = True
-    outcome: asyncio.Future[Outcome] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    is_over: bool = False
+    outcome: Outcome | None = None
+    _tell: Callable[[Outcome | None], None] | None = None
 
     @property
     def model(self) -> str:
         return self.replica.model.name
 
+    def when_over(self, tell: Callable[[Outcome | None], None]) -> None:
+        """Call with the outcome, at once if there is one; who asks last is told."""
+        self._tell = tell
+        if self.is_over:
+            tell(self.outcome)
+
     def end(self, outcome: Outcome | None) -> None:
-        """Tell how it ended, None if nobody wants to know; only the first time counts."""
-        if self.outcome.done():
+        """Only the first time counts."""
+        if self.is_over:
             return
-        if outcome is None:
-            self.outcome.cancel()
-        else:
-            self.outcome.set_result(outcome)
+        self.is_over = True
+        self.outcome = outcome
+        if self._tell is not None:
+            self._tell(outcome)
 
 
 @dataclass(slots=True, eq=False)
@@ -95,7 +104,7 @@ class Batch:
 
     @property
     def is_over(self) -> bool:
-        return all(member.outcome.done() for member in self.members)
+        return all(member.is_over for member in self.members)
 
     def is_too_late_for(self, member: Flight, now_s: float) -> bool:
         """Whether the stages that are left would take it past its deadline: no device works for that."""

@@ -42,6 +42,7 @@ class GroupLeader:
         self._is_idle = True
         self._waiting: list[asyncio.Queue[Batch]] = [asyncio.Queue() for _ in range(num_stages)]
         self._leaving: set[str] = set()
+        self._one_ended = asyncio.Event()
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> "GroupLeader":
@@ -78,9 +79,9 @@ class GroupLeader:
 
     async def drained(self, name: str | None = None) -> None:
         """Wait until nothing (of a model) is in flight."""
-        ends = [flight.outcome for flight in self.clocks.flights.values() if name is None or flight.model == name]
-        if ends:
-            await asyncio.wait(ends)
+        while any(name is None or flight.model == name for flight in self.clocks.flights.values()):
+            self._one_ended.clear()
+            await self._one_ended.wait()
 
     def refuse_all(self) -> None:
         """Take no new work."""
@@ -187,6 +188,7 @@ class GroupLeader:
     def _end(self, flight: Flight, outcome: Outcome | None) -> None:
         self.clocks.left(flight)
         self.num_events += 1
+        self._one_ended.set()
         flight.end(outcome)
 
 

@@ -3,9 +3,9 @@
 isort:skip_file
 """
 
-from alpaserve.v1 import tensor_pb2 as _tensor_pb2
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
@@ -127,62 +127,63 @@ class Submit(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    @_typing.final
-    class InputsEntry(_message.Message):
-        DESCRIPTOR: _descriptor.Descriptor
-
-        KEY_FIELD_NUMBER: _builtins.int
-        VALUE_FIELD_NUMBER: _builtins.int
-        key: _builtins.str
-        @_builtins.property
-        def value(self) -> _tensor_pb2.Tensor: ...
-        def __init__(
-            self,
-            *,
-            key: _builtins.str = ...,
-            value: _tensor_pb2.Tensor | None = ...,
-        ) -> None: ...
-        _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
-        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
-        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-        def WhichOneof(self, oneof_group: _Never) -> None: ...
-
     SEQUENCE_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
-    MODEL_FIELD_NUMBER: _builtins.int
-    INPUTS_FIELD_NUMBER: _builtins.int
+    REQUEST_FIELD_NUMBER: _builtins.int
     REMAINING_S_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """Counts the requests of this connection from 1."""
     request_id: _builtins.str
     """For logs and traces."""
-    model: _builtins.str
-    """The model."""
+    request: _builtins.bytes
+    """The InferRequest, as it came."""
     remaining_s: _builtins.float
     """What is left of the deadline when the message leaves, in seconds; absent means no deadline."""
-    @_builtins.property
-    def inputs(self) -> _containers.MessageMap[_builtins.str, _tensor_pb2.Tensor]:
-        """Its inputs by name."""
-
     def __init__(
         self,
         *,
         sequence: _builtins.int = ...,
         request_id: _builtins.str = ...,
-        model: _builtins.str = ...,
-        inputs: _abc.Mapping[_builtins.str, _tensor_pb2.Tensor] | None = ...,
+        request: _builtins.bytes = ...,
         remaining_s: _builtins.float | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_remaining_s", b"_remaining_s", "remaining_s", b"remaining_s"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_remaining_s", b"_remaining_s", "inputs", b"inputs", "model", b"model", "remaining_s", b"remaining_s", "request_id", b"request_id", "sequence", b"sequence"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_remaining_s", b"_remaining_s", "remaining_s", b"remaining_s", "request", b"request", "request_id", b"request_id", "sequence", b"sequence"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__remaining_s: _TypeAlias = _typing.Literal["remaining_s"]  # noqa: Y015
     _WhichOneofArgType__remaining_s: _TypeAlias = _typing.Literal["_remaining_s", b"_remaining_s"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType__remaining_s) -> _WhichOneofReturnType__remaining_s | None: ...
 
 Global___Submit: _TypeAlias = Submit  # noqa: Y015
+
+@_typing.final
+class InferHead(_message.Message):
+    """What a router reads of an InferRequest, by the same numbers; all else is for the leader."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    SLO_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    request_id: _builtins.str
+    @_builtins.property
+    def slo(self) -> _duration_pb2.Duration: ...
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+        slo: _duration_pb2.Duration | None = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["slo", b"slo"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "request_id", b"request_id", "slo", b"slo"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___InferHead: _TypeAlias = InferHead  # noqa: Y015
 
 @_typing.final
 class Cancel(_message.Message):
@@ -287,61 +288,27 @@ Global___Refused: _TypeAlias = Refused  # noqa: Y015
 
 @_typing.final
 class Served(_message.Message):
-    """Outputs, and where the time went, in seconds."""
+    """An InferResponse without what the router knows: it puts that before these bytes."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    @_typing.final
-    class OutputsEntry(_message.Message):
-        DESCRIPTOR: _descriptor.Descriptor
-
-        KEY_FIELD_NUMBER: _builtins.int
-        VALUE_FIELD_NUMBER: _builtins.int
-        key: _builtins.str
-        @_builtins.property
-        def value(self) -> _tensor_pb2.Tensor: ...
-        def __init__(
-            self,
-            *,
-            key: _builtins.str = ...,
-            value: _tensor_pb2.Tensor | None = ...,
-        ) -> None: ...
-        _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
-        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
-        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-        def WhichOneof(self, oneof_group: _Never) -> None: ...
-
     SEQUENCE_FIELD_NUMBER: _builtins.int
-    OUTPUTS_FIELD_NUMBER: _builtins.int
-    QUEUE_TIME_S_FIELD_NUMBER: _builtins.int
-    EXECUTION_TIME_S_FIELD_NUMBER: _builtins.int
+    RESPONSE_FIELD_NUMBER: _builtins.int
     PREDICTED_S_FIELD_NUMBER: _builtins.int
-    BATCH_SIZE_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
-    queue_time_s: _builtins.float
-    """Waiting, between stages included."""
-    execution_time_s: _builtins.float
-    """Running."""
+    response: _builtins.bytes
     predicted_s: _builtins.float
-    """From receipt to finish, as predicted at admission."""
-    batch_size: _builtins.int
-    """Requests that ran at once, this one included."""
-    @_builtins.property
-    def outputs(self) -> _containers.MessageMap[_builtins.str, _tensor_pb2.Tensor]: ...
+    """From receipt to finish, as predicted at admission, in seconds."""
     def __init__(
         self,
         *,
         sequence: _builtins.int = ...,
-        outputs: _abc.Mapping[_builtins.str, _tensor_pb2.Tensor] | None = ...,
-        queue_time_s: _builtins.float = ...,
-        execution_time_s: _builtins.float = ...,
+        response: _builtins.bytes = ...,
         predicted_s: _builtins.float = ...,
-        batch_size: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_size", b"batch_size", "execution_time_s", b"execution_time_s", "outputs", b"outputs", "predicted_s", b"predicted_s", "queue_time_s", b"queue_time_s", "sequence", b"sequence"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["predicted_s", b"predicted_s", "response", b"response", "sequence", b"sequence"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
