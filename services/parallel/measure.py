@@ -51,18 +51,3 @@ async def timed_run(
         activation = await threads.run_stage(name, stage, activation)
         stages_s.append(time.perf_counter() - began_s)
     return pipeline.collect(name, activation), stages_s
-
-
-async def measure_border(
-    pipeline: JaxPipeline, threads: StageThreads, name: str, batch: Sequence[Inputs], num_moves: int
-) -> float:
-    """Median seconds of moves between stages, made by themselves; 0 with one stage."""
-    moves_s = []
-    for _ in range(num_moves if pipeline.inter_op > 1 else 0):
-        activation: Any = tuple(pipeline.prepare(name, inputs) for inputs in batch)
-        for stage in range(1, pipeline.inter_op):
-            activation = await threads.run_stage(name, stage - 1, activation)
-            began_s = time.perf_counter()
-            pipeline.place(name, stage, activation)
-            moves_s.append(time.perf_counter() - began_s)
-    return statistics.median(moves_s) if moves_s else 0.0

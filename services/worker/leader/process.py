@@ -14,7 +14,7 @@ from services.core.errors import InvalidPlacement
 from services.core.profile import ParallelConfig
 from services.infra.background import background, repeating
 from services.infra.logs import configure_logs
-from services.infra.server import keep_what_is_there
+from services.infra.server import settle_memory
 from services.infra.store.connection import OUTAGES, connect
 from services.infra.store.queues import PUBLISH_EVERY_S, QueueStore
 from services.worker.leader.dataplane import DataPlane
@@ -58,7 +58,7 @@ class LeaderProcess:
         Raises: OSError if the port is taken.
         """
         taken = await self._plane.open(self._settings.host, port)
-        keep_what_is_there()
+        settle_memory()
         return f"{self._settings.reachable_host}:{taken}"
 
     async def serve(self) -> None:
