@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SEED ?= 0
+# What only computes shares the processor; what runs real processes has it to itself.
+COMPUTING := tests/core tests/parallel tests/planner
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .PHONY: install test test-all lint types demo protos clean
@@ -24,7 +26,8 @@ types: install
 	$(BIN)/mypy
 
 test: lint types
-	$(BIN)/pytest -m 'not slow'
+	$(BIN)/pytest -m 'not slow' --numprocesses 2 --dist loadfile $(COMPUTING)
+	$(BIN)/pytest -m 'not slow' $(COMPUTING:%=--ignore=%)
 
 test-all: lint types
 	$(BIN)/pytest

@@ -1,11 +1,13 @@
 """The simulator against the system: 64 emulated devices behind the real services, as the paper's Table 2 does it.
 
-`python -m benchmarks.fidelity [REQUESTS]`: three placements of 96 BERT-2.6B (single devices, pipelines, mixed) under
-four SLO scales, each cell the same Gamma traffic (160 requests/s, CV 4), sent open loop and simulated. What a request
-takes outside the stages is measured first, on the idle system and then under such traffic, whose bursts queue for the
-machine's own processors; the median goes into the profile that both use.
+`python -m benchmarks.fidelity [--model bert-2.6b] [--requests 4000]`: three placements (single devices, pipelines,
+mixed) under four SLO scales, each cell the same Gamma traffic of CV 4, sent open loop and simulated. What a request
+takes outside the stages is measured first for each placement, on the idle system and then under such traffic, whose
+bursts queue for the machine's own processors; the median goes into the profile that both use. The larger model asks
+for as much of the devices with fewer requests, so that less of what is measured is this machine.
 """
 
+import argparse
 import json
 import statistics
 import sys
@@ -36,10 +38,7 @@ from services.planner.policies.greedy import fill_greedily
 from services.planner.policies.partition import pack
 from services.planner.policies.search import Search
 
-MODEL = "bert-2.6b"
-NUM_MODELS = 96
 NUM_DEVICES = 64
-RATE_PER_S = 160.0
 CV = 4.0
 SLO_SCALES = (1.5, 2.0, 5.0, 10.0)
 SHAPES = {
@@ -47,9 +46,30 @@ SHAPES = {
     "pipelines": [ParallelConfig(4, 1)] * 16,
     "mixed": [ParallelConfig(1, 1)] * 24 + [ParallelConfig(4, 1)] * 6 + [ParallelConfig(2, 2)] * 4,
 }
-NUM_UNLOADED, NUM_CALIBRATING = 200, 2_000
-LOOSEST = SLO_SCALES[-1]
+NUM_UNLOADED, NUM_CALIBRATING = 100, 1_500
 ERROR_EDGES_MS = (-np.inf, -20.0, -5.0, -2.0, -1.0, 1.0, 2.0, 5.0, 20.0, np.inf)
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """Requests of so many models of one kind, in all."""
+
+    model: str
+    num_models: int
+    rate_per_s: float
+    num_requests: int
+
+    def problem(self, profiles: Profiles, slo_scale: float, num_requests: int | None = None) -> Problem:
+        spec = spec_of([self.model] * self.num_models, NUM_DEVICES, slo_scale)
+        duration_s = (num_requests or self.num_requests) / self.rate_per_s
+        return pose(spec, profiles, gamma_traffic(spec, self.rate_per_s, duration_s, CV))
+
+
+# As many as fit in memory, at 0.6 of what single devices can do.
+TRAFFIC = {
+    "bert-2.6b": Traffic("bert-2.6b", 96, 160.0, 4_000),
+    "bert-6.7b": Traffic("bert-6.7b", 64, 96.0, 4_000),
+}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,11 +86,6 @@ class Cell:
     @property
     def difference(self) -> float:
         return self.measured - self.simulated
-
-
-def problem_of(profiles: Profiles, slo_scale: float, num_requests: int) -> Problem:
-    spec = spec_of([MODEL] * NUM_MODELS, NUM_DEVICES, slo_scale)
-    return pose(spec, profiles, gamma_traffic(spec, RATE_PER_S, num_requests / RATE_PER_S, CV))
 
 
 def placement_of(problem: Problem, configs: list[ParallelConfig]) -> Placement:
@@ -93,14 +108,22 @@ def apply(planner: ServiceProcess, placement: Placement) -> None:
         client.apply(placement_message(placement, ""), timeout_s=300)
 
 
-def unloaded_overhead_s(router: ServiceProcess, profiles: Profiles, config: ParallelConfig) -> float:
+def of_one_config(placement: Placement) -> tuple[str, ParallelConfig]:
+    """A model all of whose replicas are alike."""
+    configs: dict[str, set[ParallelConfig]] = {}
+    for group in placement.groups:
+        for name in group.models:
+            configs.setdefault(name, set()).add(group.config)
+    return next((name, own.pop()) for name, own in configs.items() if len(own) == 1)
+
+
+def idle_overhead_s(router: str, model: str, stages_s: float) -> float:
     """Median seconds of a request beside its stages."""
-    stages_s = sum(profiles.stage_latency_s(MODEL, config, 1))
     seconds = []
-    with Client(router.address) as client:
+    with Client(router) as client:
         for _ in range(NUM_UNLOADED):
             began_s = time.perf_counter()
-            client.infer("m0", {})
+            client.infer(model, {})
             seconds.append(time.perf_counter() - began_s - stages_s)
     return statistics.median(seconds)
 
@@ -120,32 +143,37 @@ def cell(name: str, placement: Placement, problem: Problem, result: ReplayResult
     )
 
 
-def cells(services: dict[str, ServiceProcess], num_requests: int) -> Iterator[Cell]:
+def cells(services: dict[str, ServiceProcess], traffic: Traffic) -> Iterator[Cell]:
     import_profiles(services["profiler"], V100)
     with PlannerClient(services["planner"].address) as planner:
-        for index in range(NUM_MODELS):
-            planner.register_model(model_pb2.Model(name=f"m{index}", profile=MODEL))
+        for index in range(traffic.num_models):
+            planner.register_model(model_pb2.Model(name=f"m{index}", profile=traffic.model))
     router = services["router"].address
-    single_devices = placement_of(problem_of(V100, LOOSEST, num_requests), SHAPES["single devices"])
-    apply(services["planner"], single_devices)
-    idle_s = unloaded_overhead_s(services["router"], V100, ParallelConfig(1, 1))
-    profiles = with_overhead(services["profiler"], idle_s)
-    apply(services["planner"], single_devices)
-    first = replayed("", single_devices, problem_of(profiles, LOOSEST, NUM_CALIBRATING), router)
-    profiles = with_overhead(services["profiler"], idle_s + float(np.median(first.errors_s)))
-    print(
-        f"Request overhead: idle {1e3 * idle_s:.2f} ms, loaded {1e3 * profiles.request_overhead_s:.2f} ms.\n",
-        flush=True,
-    )
     for name, configs in SHAPES.items():
-        placement = placement_of(problem_of(profiles, 5.0, num_requests), configs)
+        placement = placement_of(traffic.problem(V100, 5.0), configs)
+        profiles = calibrated(services, traffic, placement)
         apply(services["planner"], placement)
         for slo_scale in SLO_SCALES:
-            yield replayed(name, placement, problem_of(profiles, slo_scale, num_requests), router)
+            yield replayed(name, placement, traffic.problem(profiles, slo_scale), router)
+
+
+def calibrated(services: dict[str, ServiceProcess], traffic: Traffic, placement: Placement) -> Profiles:
+    """The profiles, also the profiler's, with what a request takes beside its stages under this placement."""
+    router = services["router"].address
+    apply(services["planner"], placement)
+    model, config = of_one_config(placement)
+    idle_s = idle_overhead_s(router, model, sum(V100.stage_latency_s(traffic.model, config, 1)))
+    profiles = with_overhead(services["profiler"], idle_s)
+    apply(services["planner"], placement)
+    loosest = traffic.problem(profiles, SLO_SCALES[-1], NUM_CALIBRATING)
+    loaded = replayed("", placement, loosest, router)
+    profiles = with_overhead(services["profiler"], idle_s + float(np.median(loaded.errors_s)))
+    shown = f"Request overhead: idle {1e3 * idle_s:.2f} ms, loaded {1e3 * profiles.request_overhead_s:.2f} ms."
+    print(shown, file=sys.stderr, flush=True)
+    return profiles
 
 
 def with_overhead(profiler: ServiceProcess, overhead_s: float) -> Profiles:
-    """The profiles, also the profiler's, with this much beside the stages of a request."""
     profiles = replace(V100, request_overhead_s=overhead_s)
     import_profiles(profiler, profiles)
     return profiles
@@ -162,11 +190,19 @@ def row(found: Cell) -> tuple[object, ...]:
 
 
 def main() -> None:
-    num_requests = int(sys.argv[1]) if len(sys.argv) > 1 else 4_000
-    title(f"Attainment, measured and simulated: {NUM_DEVICES} emulated devices, {num_requests} requests a cell")
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", default="bert-6.7b", choices=list(TRAFFIC))
+    parser.add_argument("--requests", type=int, default=None, help="a cell")
+    given = parser.parse_args()
+    traffic = TRAFFIC[given.model]
+    traffic = replace(traffic, num_requests=given.requests or traffic.num_requests)
+    title(
+        f"Attainment, measured and simulated: {traffic.num_models} x {traffic.model} on {NUM_DEVICES} emulated "
+        f"devices, {traffic.rate_per_s:g} requests/s, {traffic.num_requests} a cell"
+    )
     settings = {"executor": "emulated", "num_devices": NUM_DEVICES, "memory_bytes": MEMORY_BYTES}
     with running(settings, ("profiler", *SERVING)) as services:
-        found = list(cells(services, num_requests))
+        found = list(cells(services, traffic))
     table(("placement", "SLO scale", "measured", "simulated", "difference, points", "failed"), map(row, found))
     differences = [100 * abs(one.difference) for one in found]
     print(f"\nMean difference {statistics.mean(differences):.2f} points, largest {max(differences):.2f}.")
