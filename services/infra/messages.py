@@ -24,9 +24,11 @@ ENVELOPE_BYTES = 64 * 1024
 class Messages(asyncio.Protocol):
     """One end of a connection. What the other end does not take yet waits here, and can be taken back.
 
-    Both ends tell every second that they live; an end that hears nothing three times in a row gives the connection up.
-    Time in which this process itself stood still does not count.
+    Both ends tell every second that they live; an end that hears nothing so many times in a row gives the connection
+    up. Time in which this process itself stood still does not count.
     """
+
+    patience: float = SILENT_BEATS
 
     def __init__(self, max_message_bytes: int) -> None:
         self._max_message_bytes = max_message_bytes
@@ -133,7 +135,7 @@ class Messages(asyncio.Protocol):
             self._transport.writelines(leaving)
 
     def _tell_life(self) -> None:
-        if self._num_silent >= SILENT_BEATS:
+        if self._num_silent >= self.patience:
             self.abort("the other end is silent")
             return
         self._num_silent += 1

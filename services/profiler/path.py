@@ -4,6 +4,7 @@ through the store to the router.
 """
 
 import asyncio
+import math
 import statistics
 import time
 import uuid
@@ -58,7 +59,10 @@ class EndDoor(Messages):
 
 
 class Onward(Messages):
-    """From the relay to where the leader is: all requests, and an answer to each."""
+    """From the relay to where the leader is: all requests, and an answer to each. A process that compiles says nothing
+    for as long as that takes."""
+
+    patience = math.inf
 
     def __init__(self, max_message_bytes: int) -> None:
         super().__init__(max_message_bytes)
@@ -76,6 +80,11 @@ class Onward(Messages):
     def received(self, content: bytes) -> None:
         served = leader_pb2.FromLeader.FromString(content).served
         self._answers.pop(served.sequence).set_result(served)
+
+    def lost(self) -> None:
+        for answer in self._answers.values():
+            if not answer.done():
+                answer.set_exception(ConnectionError("the end of the way is gone"))
 
 
 class RelayServicer:

@@ -1,6 +1,7 @@
 """Messages over real connections of the loopback."""
 
 import asyncio
+import math
 import struct
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -106,6 +107,14 @@ async def test_an_end_that_says_nothing_is_given_up(monkeypatch: pytest.MonkeyPa
     async with connected(lambda: Deaf(is_reading=is_reading)) as (end, _):
         end.send(submit(1, LARGEST_BYTES // 2))
         await end.is_lost.wait()
+
+
+async def test_an_end_with_patience_waits_for_one_that_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(messages, "BEAT_S", 0.005)
+    monkeypatch.setattr(End, "patience", math.inf)
+    async with connected(lambda: Deaf(is_reading=True)) as (end, _):
+        await asyncio.sleep(4 * messages.SILENT_BEATS * 0.005)
+        assert not end.is_lost.is_set()
 
 
 async def test_ends_that_have_nothing_to_say_stay_connected(monkeypatch: pytest.MonkeyPatch) -> None:
