@@ -46,19 +46,6 @@ def decode_tensor(tensor: tensor_pb2.Tensor) -> NDArray[Any]:
     Raises: ValueError for an unknown element type, a shape that is none, a number of bytes that
     does not follow from them, or a boolean byte other than 0 and 1.
     """
-    dtype, shape, data = _checked(tensor)
-    try:
-        return np.frombuffer(data, dtype).reshape(shape)
-    except ValueError as error:
-        raise ValueError(f"tensor shape {shape} is no array: {error}") from None
-
-
-def check_tensor(tensor: tensor_pb2.Tensor) -> None:
-    """Raises: ValueError as `decode_tensor`, but for a shape with a zero whose other lengths no array has."""
-    _checked(tensor)
-
-
-def _checked(tensor: tensor_pb2.Tensor) -> tuple[np.dtype[Any], tuple[int, ...], bytes]:
     dtype = _DTYPES.get(tensor.dtype)
     if dtype is None:
         raise ValueError(f"tensor has the unknown element type {tensor.dtype}")
@@ -72,4 +59,7 @@ def _checked(tensor: tensor_pb2.Tensor) -> tuple[np.dtype[Any], tuple[int, ...],
         raise ValueError(f"tensor of {dtype.name} and shape {shape} needs {expected} bytes, got {len(data)}")
     if dtype.kind == "b" and data and (largest := np.frombuffer(data, np.uint8).max()) > 1:
         raise ValueError(f"tensor of bool holds the byte {largest}; only 0 and 1 are booleans")
-    return dtype, shape, data
+    try:
+        return np.frombuffer(data, dtype).reshape(shape)
+    except ValueError as error:
+        raise ValueError(f"tensor shape {shape} is no array: {error}") from None
