@@ -142,11 +142,11 @@ async def through_stream(models: Sequence[Replica], num_requests: int) -> Makesp
     return Makespan(len(models[0].stage_latency_s), makespan_s, gaps_s)
 
 
-class Caller(Messages):
+class Caller(Messages[leader_pb2.FromLeader]):
     """A router, as far as the leader can tell."""
 
     def __init__(self) -> None:
-        super().__init__(_LARGEST_BYTES)
+        super().__init__(leader_pb2.FromLeader, _LARGEST_BYTES)
         self.num_served = 0
         self.is_answered = asyncio.Event()
         self._num_unanswered = 0
@@ -161,11 +161,10 @@ class Caller(Messages):
             submit = leader_pb2.Submit(sequence=number + 1, request=request.SerializeToString())
             self.send(leader_pb2.ToLeader(submit=submit))
 
-    def received(self, content: bytes) -> None:
-        answer = leader_pb2.FromLeader.FromString(content)
-        if answer.HasField("opened"):
+    def received(self, message: leader_pb2.FromLeader) -> None:
+        if message.HasField("opened"):
             return
-        self.num_served += answer.HasField("served")
+        self.num_served += message.HasField("served")
         self._num_unanswered -= 1
         if not self._num_unanswered:
             self.is_answered.set()

@@ -6,12 +6,13 @@ A call over gRPC takes several times as much of the processor at both ends, and 
 import asyncio
 import struct
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import structlog
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 
 log = structlog.get_logger()
+ReceivedT = TypeVar("ReceivedT", bound=Message)
 
 _LENGTH = struct.Struct(">I")
 _BEAT = _LENGTH.pack(0)
@@ -21,8 +22,9 @@ BUNDLE_BYTES = 64 * 1024
 ENVELOPE_BYTES = 64 * 1024
 
 
-class Messages(asyncio.Protocol):
-    """One end of a connection. What the other end does not take yet waits here, and can be taken back.
+class Messages(asyncio.Protocol, Generic[ReceivedT]):
+    """One end of a connection, which hears messages of one `kind`. What the other end does not take yet waits here,
+    and can be taken back.
 
     Both ends tell every second that they live; an end that hears nothing so many times in a row gives the connection
     up. Time in which this process itself stood still does not count.
@@ -30,7 +32,8 @@ class Messages(asyncio.Protocol):
 
     patience: float = SILENT_BEATS
 
-    def __init__(self, max_message_bytes: int) -> None:
+    def __init__(self, kind: type[ReceivedT], max_message_bytes: int) -> None:
+        self._kind = kind
         self._max_message_bytes = max_message_bytes
         self._transport: Any = None
         self._begun = bytearray()
@@ -43,8 +46,8 @@ class Messages(asyncio.Protocol):
         self._beat: asyncio.TimerHandle | None = None
         self.is_lost = asyncio.Event()
 
-    def received(self, content: bytes) -> None:
-        """Take a serialized message."""
+    def received(self, message: ReceivedT) -> None:
+        """Take a message."""
         raise NotImplementedError
 
     def lost(self) -> None:
@@ -103,11 +106,19 @@ class Messages(asyncio.Protocol):
                 break
             begin = first + length
             if length:
-                self.received(bytes(known[first:begin]))
+                self._decode(bytes(known[first:begin]))
         if known is self._begun:
             del self._begun[:begin]
         else:
             self._begun += known[begin:]
+
+    def _decode(self, content: bytes) -> None:
+        try:
+            message = self._kind.FromString(content)
+        except DecodeError:
+            self.abort(f"{len(content)} bytes that are no {self._kind.__name__}")
+            return
+        self.received(message)
 
     def pause_writing(self) -> None:
         self._is_paused = True

@@ -34,16 +34,16 @@ Context = grpc.aio.ServicerContext[Any, Any]
 Run = Callable[[Tensors], Awaitable[tuple[Tensors, float]]]
 
 
-class EndDoor(Messages):
+class EndDoor(Messages[leader_pb2.ToLeader]):
     """Where the leader is: every request of a connection is a task."""
 
     def __init__(self, end: "End", max_message_bytes: int) -> None:
-        super().__init__(max_message_bytes)
+        super().__init__(leader_pb2.ToLeader, max_message_bytes)
         self._end = end
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def received(self, content: bytes) -> None:
-        task = asyncio.create_task(self._serve(leader_pb2.ToLeader.FromString(content).submit))
+    def received(self, message: leader_pb2.ToLeader) -> None:
+        task = asyncio.create_task(self._serve(message.submit))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -58,14 +58,14 @@ class EndDoor(Messages):
         self.send(leader_pb2.FromLeader(served=served))
 
 
-class Onward(Messages):
+class Onward(Messages[leader_pb2.FromLeader]):
     """From the relay to where the leader is: all requests, and an answer to each. A process that compiles says nothing
     for as long as that takes."""
 
     patience = math.inf
 
     def __init__(self, max_message_bytes: int) -> None:
-        super().__init__(max_message_bytes)
+        super().__init__(leader_pb2.FromLeader, max_message_bytes)
         self._answers: dict[int, asyncio.Future[leader_pb2.Served]] = {}
         self._sequence = 0
 
@@ -77,9 +77,8 @@ class Onward(Messages):
         served: leader_pb2.Served = await answer
         return served
 
-    def received(self, content: bytes) -> None:
-        served = leader_pb2.FromLeader.FromString(content).served
-        self._answers.pop(served.sequence).set_result(served)
+    def received(self, message: leader_pb2.FromLeader) -> None:
+        self._answers.pop(message.served.sequence).set_result(message.served)
 
     def lost(self) -> None:
         for answer in self._answers.values():

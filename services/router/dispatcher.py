@@ -33,7 +33,7 @@ class Dispatcher:
         model = self.groups.view.model(call.model)
         slo_s = model.allowed_s if call.slo_s is None else call.slo_s
         deadline_s = min(call.arrival_s + slo_s, call.expires_s)
-        margin = self._margins[call.model]
+        margin = self.margin(call.model)
         attempt = Attempt(self.groups, call, deadline_s, model.idempotent, margin)
         if math.isinf(deadline_s):
             return await attempt.run()

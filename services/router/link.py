@@ -7,7 +7,6 @@ from contextlib import suppress
 
 import structlog
 from alpaserve.v1 import leader_pb2
-from google.protobuf.message import DecodeError
 
 from services.core.errors import GroupUnavailable
 from services.infra.background import background, repeating
@@ -24,11 +23,11 @@ class Unsent(GroupUnavailable):
     """The request never left this router."""
 
 
-class LeaderConnection(Messages):
+class LeaderConnection(Messages[leader_pb2.FromLeader]):
     """Requests out, in any order one answer to each."""
 
     def __init__(self, group: str, router: str, max_message_bytes: int, on_change: Callable[[], None]) -> None:
-        super().__init__(max_message_bytes)
+        super().__init__(leader_pb2.FromLeader, max_message_bytes)
         self.is_open = False
         self.num_submitted = 0
         self._group = group
@@ -71,12 +70,7 @@ class LeaderConnection(Messages):
         super().connection_made(transport)
         self.send(leader_pb2.ToLeader(open=leader_pb2.Open(group=self._group, router=self._router)))
 
-    def received(self, content: bytes) -> None:
-        try:
-            message = leader_pb2.FromLeader.FromString(content)
-        except DecodeError:
-            self.abort(f"{len(content)} bytes that are no FromLeader")
-            return
+    def received(self, message: leader_pb2.FromLeader) -> None:
         kind = message.WhichOneof("message")
         if kind == "opened":
             self.is_open = True

@@ -16,15 +16,15 @@ from tests.waiting import until
 LARGEST_BYTES = 2**20
 
 
-class End(Messages):
+class End(Messages[leader_pb2.ToLeader]):
     """Keeps what it hears."""
 
     def __init__(self) -> None:
-        super().__init__(LARGEST_BYTES)
+        super().__init__(leader_pb2.ToLeader, LARGEST_BYTES)
         self.heard: list[leader_pb2.ToLeader] = []
 
-    def received(self, content: bytes) -> None:
-        self.heard.append(leader_pb2.ToLeader.FromString(content))
+    def received(self, message: leader_pb2.ToLeader) -> None:
+        self.heard.append(message)
 
     @property
     def sequences(self) -> list[int]:
@@ -142,3 +142,11 @@ async def test_sending_over_a_lost_connection_changes_nothing() -> None:
         other.abort("the test says so")
         await end.is_lost.wait()
         assert end.send(submit(1)) == 0
+
+
+async def test_bytes_that_are_no_message_break_the_connection() -> None:
+    async with connected(lambda: Deaf(is_reading=True)) as (end, other):
+        assert isinstance(other, Deaf)
+        other.transport.write(struct.pack(">I", 1) + b"\xff")
+        await end.is_lost.wait()
+        assert end.heard == []

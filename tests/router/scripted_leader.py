@@ -59,15 +59,14 @@ def twice(submit: leader_pb2.Submit) -> leader_pb2.FromLeader:
     return leader_pb2.FromLeader(served=leader_pb2.Served(sequence=submit.sequence + 1))
 
 
-class ScriptedConnection(Messages):
+class ScriptedConnection(Messages[leader_pb2.ToLeader]):
     """A router's, to the leader that tells it what to answer."""
 
     def __init__(self, leader: "ScriptedLeader") -> None:
-        super().__init__(LARGEST_BYTES)
+        super().__init__(leader_pb2.ToLeader, LARGEST_BYTES)
         self._leader = leader
 
-    def received(self, content: bytes) -> None:
-        message = leader_pb2.ToLeader.FromString(content)
+    def received(self, message: leader_pb2.ToLeader) -> None:
         if message.HasField("open"):
             self._leader.opened.append(message.open)
             self._leader.connections.append(self)

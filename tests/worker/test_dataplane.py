@@ -15,15 +15,15 @@ from tests.waiting import until
 from tests.worker.stepped_executor import SteppedExecutor, replica, tagged
 
 
-class Caller(Messages):
+class Caller(Messages[leader_pb2.FromLeader]):
     """A router that keeps what it is told."""
 
     def __init__(self) -> None:
-        super().__init__(2**20)
+        super().__init__(leader_pb2.FromLeader, 2**20)
         self.told: list[leader_pb2.FromLeader] = []
 
-    def received(self, content: bytes) -> None:
-        self.told.append(leader_pb2.FromLeader.FromString(content))
+    def received(self, message: leader_pb2.FromLeader) -> None:
+        self.told.append(message)
 
     @property
     def answers(self) -> list[leader_pb2.FromLeader]:

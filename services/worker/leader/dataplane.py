@@ -97,22 +97,17 @@ class DataPlane:
         )
 
 
-class Door(Messages):
+class Door(Messages[leader_pb2.ToLeader]):
     """One router's requests to one group: admitted as they come, answered as they end."""
 
     def __init__(self, plane: DataPlane, max_message_bytes: int) -> None:
-        super().__init__(max_message_bytes)
+        super().__init__(leader_pb2.ToLeader, max_message_bytes)
         self._plane = plane
         self._leader: GroupLeader | None = None
         self._router = ""
         self._flights: dict[int, Flight] = {}
 
-    def received(self, content: bytes) -> None:
-        try:
-            message = leader_pb2.ToLeader.FromString(content)
-        except DecodeError:
-            self.abort(f"{len(content)} bytes that are no ToLeader")
-            return
+    def received(self, message: leader_pb2.ToLeader) -> None:
         kind = message.WhichOneof("message")
         if self._leader is None:
             self._enter(message)
