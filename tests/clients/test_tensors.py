@@ -3,9 +3,10 @@
 from typing import Any
 
 import hypothesis.extra.numpy as arrays
+import ml_dtypes
 import numpy as np
 import pytest
-from alpaserve.v1.tensor_pb2 import DATA_TYPE_BOOL, DATA_TYPE_INT8, DATA_TYPE_INT32, Tensor
+from alpaserve.v1.tensor_pb2 import DATA_TYPE_BOOL, DATA_TYPE_BYTES, DATA_TYPE_INT8, DATA_TYPE_INT32, Tensor
 from alpaserve_client import decode_tensor, encode_tensor
 from hypothesis import given
 from hypothesis import strategies as st
@@ -53,11 +54,34 @@ def test_the_bytes_are_little_endian() -> None:
     assert encode_tensor(np.array([1], dtype=">i4")).data == b"\x01\x00\x00\x00"
 
 
-def test_a_decoded_array_is_read_only() -> None:
-    assert not decode_tensor(encode_tensor([1, 2])).flags.writeable
+@pytest.mark.parametrize("array", [[1, 2], ["text"]])
+def test_a_decoded_array_is_read_only(array: list[Any]) -> None:
+    assert not decode_tensor(encode_tensor(array)).flags.writeable
 
 
-@pytest.mark.parametrize("array", [["text"], [1j], [None], [np.datetime64("2020-01-01")]])
+@given(arrays.arrays(np.object_, SHAPES, elements=st.binary(max_size=9)))
+def test_strings_of_bytes_come_back_as_they_were(given_array: NDArray[Any]) -> None:
+    returned = decode_tensor(Tensor.FromString(encode_tensor(given_array).SerializeToString()))
+
+    assert returned.dtype == np.object_
+    assert returned.shape == given_array.shape
+    assert returned.tolist() == given_array.tolist()
+
+
+def test_texts_are_sent_as_utf8() -> None:
+    assert decode_tensor(encode_tensor([["Zoë", ""]])).tolist() == [["Zoë".encode(), b""]]
+
+
+def test_bfloat16_keeps_its_bits() -> None:
+    given_array = np.arange(256, dtype=np.uint16).view(ml_dtypes.bfloat16).reshape(16, 16)
+
+    returned = decode_tensor(encode_tensor(given_array))
+
+    assert returned.dtype == given_array.dtype
+    assert returned.tobytes() == given_array.tobytes()
+
+
+@pytest.mark.parametrize("array", [[1j], [None], [np.datetime64("2020-01-01")]])
 def test_an_element_type_that_the_wire_lacks_is_refused(array: list[Any]) -> None:
     with pytest.raises(ValueError, match="cannot be sent"):
         encode_tensor(array)
@@ -74,6 +98,9 @@ def test_an_element_type_that_the_wire_lacks_is_refused(array: list[Any]) -> Non
         (Tensor(dtype=DATA_TYPE_INT8, shape=[1] * 65, data=b"x"), "65 dimensions"),
         (Tensor(dtype=DATA_TYPE_INT8, shape=[0, 2**62, 2**62]), "is no array"),
         (Tensor(dtype=DATA_TYPE_BOOL, shape=[2], data=b"\1\2"), "the byte 2"),
+        (Tensor(dtype=DATA_TYPE_BYTES, shape=[2], data=b"\0\0\0\0"), r"\(2,\) needs 2 of them, got 1"),
+        (Tensor(dtype=DATA_TYPE_BYTES, shape=[1], data=b"\2\0\0\0x"), "5 bytes of strings end within string 0"),
+        (Tensor(dtype=DATA_TYPE_BYTES, shape=[1], data=b"\0\0"), "2 bytes of strings end within string 0"),
     ],
 )
 def test_a_malformed_tensor_is_refused_with_its_values(tensor: Tensor, complaint: str) -> None:

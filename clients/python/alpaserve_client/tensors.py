@@ -1,11 +1,17 @@
-"""Arrays to wire tensors and back: dense, row-major, little-endian, nothing guessed."""
+"""Arrays to wire tensors and back: dense, row-major, little-endian, nothing guessed.
+
+Arrays of objects hold strings of bytes; bfloat16 needs ml_dtypes, and JAX brings it.
+"""
 
 import math
+from importlib.util import find_spec
 from typing import Any, Final
 
 import numpy as np
 from alpaserve.v1 import tensor_pb2
 from numpy.typing import ArrayLike, NDArray
+
+from alpaserve_client.strings import pack_strings, unpack_strings
 
 _DTYPES: Final[dict[tensor_pb2.DataType.ValueType, np.dtype[Any]]] = {
     tensor_pb2.DATA_TYPE_BOOL: np.dtype(np.bool_),
@@ -21,16 +27,24 @@ _DTYPES: Final[dict[tensor_pb2.DataType.ValueType, np.dtype[Any]]] = {
     tensor_pb2.DATA_TYPE_FP32: np.dtype("<f4"),
     tensor_pb2.DATA_TYPE_FP64: np.dtype("<f8"),
 }
+if find_spec("ml_dtypes"):
+    import ml_dtypes
+
+    _DTYPES[tensor_pb2.DATA_TYPE_BF16] = np.dtype(ml_dtypes.bfloat16)
 _CODES: Final = {dtype: code for code, dtype in _DTYPES.items()}
 _MAX_RANK: Final = 64
+_STRINGS: Final = "SUO"
 
 
 def encode_tensor(array: ArrayLike) -> tensor_pb2.Tensor:
-    """Any memory layout and byte order is accepted; scalars have the shape ().
+    """Any memory layout and byte order is accepted; scalars have the shape (). Texts become UTF-8.
 
     Raises: ValueError for an element type that the wire does not know.
     """
     given = np.asarray(array)
+    if given.dtype.kind in _STRINGS:
+        data = pack_strings(map(_string, given.ravel().tolist()))
+        return tensor_pb2.Tensor(dtype=tensor_pb2.DATA_TYPE_BYTES, shape=given.shape, data=data)
     dtype = given.dtype.newbyteorder("<")
     code = _CODES.get(dtype)
     if code is None:
@@ -41,25 +55,49 @@ def encode_tensor(array: ArrayLike) -> tensor_pb2.Tensor:
 
 
 def decode_tensor(tensor: tensor_pb2.Tensor) -> NDArray[Any]:
-    """A read-only array over the tensor's own bytes, in the tensor's shape; nothing is copied.
+    """A read-only array over the tensor's own bytes, in the tensor's shape; nothing but strings is copied.
 
-    Raises: ValueError for an unknown element type, a shape that is none, a number of bytes that
-    does not follow from them, or a boolean byte other than 0 and 1.
+    Raises: ValueError for an unknown element type, a shape that is none, a number of bytes or strings
+    that does not follow from them, or a boolean byte other than 0 and 1.
     """
-    dtype = _DTYPES.get(tensor.dtype)
-    if dtype is None:
-        raise ValueError(f"tensor has the unknown element type {tensor.dtype}")
     if len(tensor.shape) > _MAX_RANK:
         raise ValueError(f"tensor has {len(tensor.shape)} dimensions, more than {_MAX_RANK}")
     shape, data = tuple(tensor.shape), tensor.data
     if shape and min(shape) < 0:
         raise ValueError(f"tensor shape {shape} has a negative length")
+    if tensor.dtype == tensor_pb2.DATA_TYPE_BYTES:
+        return _decode_strings(data, shape)
+    dtype = _DTYPES.get(tensor.dtype)
+    if dtype is None:
+        raise ValueError(f"tensor has the unknown element type {tensor.dtype}")
     expected = math.prod(shape) * dtype.itemsize
     if len(data) != expected:
         raise ValueError(f"tensor of {dtype.name} and shape {shape} needs {expected} bytes, got {len(data)}")
     if dtype.kind == "b" and data and (largest := np.frombuffer(data, np.uint8).max()) > 1:
         raise ValueError(f"tensor of bool holds the byte {largest}; only 0 and 1 are booleans")
+    return _shaped(np.frombuffer(data, dtype), shape)
+
+
+def _decode_strings(data: bytes, shape: tuple[int, ...]) -> NDArray[np.object_]:
+    strings = unpack_strings(data)
+    if len(strings) != math.prod(shape):
+        raise ValueError(f"tensor of strings and shape {shape} needs {math.prod(shape)} of them, got {len(strings)}")
+    array = np.empty(len(strings), np.object_)
+    array[:] = strings
+    array.flags.writeable = False
+    return _shaped(array, shape)
+
+
+def _shaped(flat: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
     try:
-        return np.frombuffer(data, dtype).reshape(shape)
+        return flat.reshape(shape)
     except ValueError as error:
         raise ValueError(f"tensor shape {shape} is no array: {error}") from None
+
+
+def _string(element: object) -> bytes:
+    if isinstance(element, str):
+        return element.encode()
+    if not isinstance(element, bytes):
+        raise ValueError(f"element {element!r} cannot be sent: of objects, only texts and bytes can")
+    return element

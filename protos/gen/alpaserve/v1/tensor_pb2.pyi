@@ -43,6 +43,10 @@ class _DataTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DataType.Val
     """IEEE 754 floats."""
     DATA_TYPE_FP32: _DataType.ValueType  # 11
     DATA_TYPE_FP64: _DataType.ValueType  # 12
+    DATA_TYPE_BF16: _DataType.ValueType  # 13
+    """The upper half of an IEEE 754 single."""
+    DATA_TYPE_BYTES: _DataType.ValueType  # 14
+    """Strings of bytes."""
 
 class DataType(_DataType, metaclass=_DataTypeEnumTypeWrapper):
     """Element types of a tensor."""
@@ -65,6 +69,10 @@ DATA_TYPE_FP16: DataType.ValueType  # 10
 """IEEE 754 floats."""
 DATA_TYPE_FP32: DataType.ValueType  # 11
 DATA_TYPE_FP64: DataType.ValueType  # 12
+DATA_TYPE_BF16: DataType.ValueType  # 13
+"""The upper half of an IEEE 754 single."""
+DATA_TYPE_BYTES: DataType.ValueType  # 14
+"""Strings of bytes."""
 Global___DataType: _TypeAlias = DataType  # noqa: Y015
 
 @_typing.final
@@ -79,7 +87,9 @@ class Tensor(_message.Message):
     dtype: Global___DataType.ValueType
     """Element type."""
     data: _builtins.bytes
-    """The elements, little-endian: product(shape) · element size bytes."""
+    """The elements, little-endian: product(shape) · element size bytes. Those of BYTES each after its length in four
+    bytes.
+    """
     @_builtins.property
     def shape(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Length of every dimension; empty for a scalar."""
