@@ -18,6 +18,7 @@ from services.infra.store.placements import PlacementStore
 from services.infra.store.queues import QueueStore
 from services.infra.store.registry import ModelStore
 from services.router.dispatcher import Dispatcher
+from services.router.door import Door
 from services.router.groups import Groups
 from services.router.holdings import Holdings
 from services.router.servicer import RouterServicer, add_router
@@ -63,7 +64,8 @@ async def serve(settings: RouterSettings) -> None:
     dispatcher = Dispatcher(Groups(name, settings.max_message_bytes), ModelStore(redis).is_registered)
     server = Server(settings, shares_port=settings.shares_port)
     holdings = Holdings(settings.max_in_flight, settings.max_in_flight_bytes)
-    server.add(RouterServicer(dispatcher, holdings, settings.receive_timeout_s), add_router, router_pb2, "Router")
+    door = Door(dispatcher, holdings, settings.receive_timeout_s)
+    server.add(RouterServicer(door), add_router, router_pb2, "Router")
     await reached(redis)
     await dispatcher.groups.follow(await placements.current())
     with suppress(*OUTAGES):

@@ -11,6 +11,7 @@ from grpc import aio
 
 from services.infra.errors import Gate, Guarded
 from services.router.dispatcher import Dispatcher
+from services.router.door import Door
 from services.router.holdings import Holdings
 from services.router.servicer import RouterServicer, add_router
 from tests.router.calls import INPUTS, Leaders
@@ -26,7 +27,7 @@ REQUEST = router_pb2.InferRequest(model="patient", inputs=INPUTS, request_id="mi
 async def channel(dispatcher: Dispatcher) -> AsyncIterator[aio.Channel]:
     """To a router that holds two requests, and messages of a hundred bytes beside another."""
     server = aio.server()
-    guarded: Any = Guarded(RouterServicer(dispatcher, Holdings(2, 100), RECEIVE_TIMEOUT_S), Gate())
+    guarded: Any = Guarded(RouterServicer(Door(dispatcher, Holdings(2, 100), RECEIVE_TIMEOUT_S)), Gate())
     add_router(guarded, server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()

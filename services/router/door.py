@@ -1,0 +1,83 @@
+"""The way of a request into this router, by whichever protocol it comes: hold it, receive it, dispatch it, count it.
+
+On the wire a call with one message is a stream of one. Taken as a stream, it can be refused before its message is
+read, and a caller who never finishes sending holds nothing for ever.
+"""
+
+import math
+import uuid
+from collections.abc import Awaitable, Callable
+from itertools import count
+from time import monotonic
+from typing import Any
+
+import grpc
+
+from services.core.errors import DeadlinePassed, InvalidArgument
+from services.infra.expiry import Expiries
+from services.router.call import Call, Reply
+from services.router.dispatcher import Dispatcher
+from services.router.holdings import Holdings
+from services.router.metrics import ServedMetrics, note_failure
+
+Context = grpc.aio.ServicerContext[Any, Any]
+ReadCall = Callable[[bytes, float, float], Call]
+"""A call from a message, the instant of its arrival, and the one it expires at."""
+
+
+class Door:
+    """One for all protocols: they share what a router holds at once."""
+
+    def __init__(self, dispatcher: Dispatcher, holdings: Holdings, receive_timeout_s: float) -> None:
+        self._dispatcher = dispatcher
+        self._holdings = holdings
+        self._receive_timeout_s = receive_timeout_s
+        self._served: dict[str, ServedMetrics] = {}
+        self._prefix = uuid.uuid4().hex[:16]
+        self._numbers = count()
+        self._expiries = Expiries()
+
+    async def infer(
+        self, context: Context, receive: Callable[[], Awaitable[bytes]], read: ReadCall
+    ) -> tuple[Call, Reply]:
+        """Take a message by `receive`, understand it by `read`, and have its request served.
+
+        Raises: what the dispatcher raises; SloUnattainable if this router holds too much already.
+        """
+        model, num_bytes = "", 0
+        try:
+            self._holdings.enter()
+            try:
+                content = await receive()
+                num_bytes = self._holdings.take(len(content))
+                arrival_s, left_s = monotonic(), context.time_remaining()
+                call = read(content, arrival_s, math.inf if left_s is None else arrival_s + left_s)
+                del content
+                model = call.model if call.model in self._dispatcher.groups.view.deployment.models else ""
+                reply = await self._dispatcher.infer(call)
+            finally:
+                self._holdings.leave(num_bytes)
+        except Exception as error:
+            note_failure(model, error)
+            raise
+        self._metrics(model).note(monotonic() - call.arrival_s, reply.predicted_finish_s)
+        return call, reply
+
+    async def received(self, context: Context) -> bytes:
+        """The one message of a call. Raises: DeadlinePassed if it takes too long; InvalidArgument if there is none."""
+        try:
+            with self._expiries.after(self._receive_timeout_s):
+                content: Any = await context.read()
+        except TimeoutError:
+            raise DeadlinePassed(f"the request did not arrive within {self._receive_timeout_s} s") from None
+        if not isinstance(content, bytes):
+            raise InvalidArgument("the call has no message")
+        return content
+
+    def new_request_id(self) -> str:
+        return f"{self._prefix}{next(self._numbers):x}"
+
+    def _metrics(self, model: str) -> ServedMetrics:
+        if model not in self._served:
+            self._served[model] = ServedMetrics(model)
+        return self._served[model]
