@@ -14,9 +14,7 @@ from pathlib import Path
 from time import monotonic
 
 import numpy as np
-from alpaserve_cli.replay import Replay
-from alpaserve_cli.replay_ledger import Progress, ReplayOptions
-from alpaserve_cli.replay_outcomes import Outcome, ReplayResult
+from alpaserve_cli.replay import Outcome, Progress, Replay, ReplayOptions, ReplayResult
 from redis.asyncio import Redis
 
 from benchmarks.recorded_devices import num_runs

@@ -20,8 +20,7 @@ import numpy as np
 from alpaserve.v1 import model_pb2
 from alpaserve_cli.inputs import no_inputs
 from alpaserve_cli.processes import ServiceProcess
-from alpaserve_cli.replay import replay
-from alpaserve_cli.replay_outcomes import ReplayResult
+from alpaserve_cli.replay import ReplayResult, replay
 from alpaserve_client import Client, PlannerClient, ProfilerClient
 from numpy.typing import NDArray
 

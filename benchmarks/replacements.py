@@ -20,9 +20,7 @@ from threading import Thread
 import numpy as np
 from alpaserve.v1 import model_pb2, planner_pb2
 from alpaserve_cli.inputs import no_inputs
-from alpaserve_cli.replay import replay
-from alpaserve_cli.replay_ledger import Progress, ReplayOptions
-from alpaserve_cli.replay_outcomes import Outcome, ReplayResult
+from alpaserve_cli.replay import Outcome, Progress, ReplayOptions, ReplayResult, replay
 from alpaserve_client import PlannerClient
 from numpy.typing import NDArray
 from redis import Redis
@@ -222,8 +220,8 @@ def show(ran: Run) -> None:
     among = ran.in_transition
     shapes = sum(one.changes_shapes for one in ran.replacements)
     statuses = Counter(
-        str(status)
-        for status, failed in zip(ran.result.status, ran.result.outcome, strict=True)
+        status
+        for status, failed in zip(ran.result.status_names(), ran.result.outcome, strict=True)
         if failed == Outcome.FAILED
     )
     late_ms = 1000 * ran.result.send_delay_s

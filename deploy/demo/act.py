@@ -8,9 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from alpaserve.v1 import planner_pb2
 from alpaserve_cli.inputs import InputSource
-from alpaserve_cli.replay import replay
-from alpaserve_cli.replay_ledger import Progress, ReplayOptions
-from alpaserve_cli.replay_outcomes import Outcome, ReplayResult
+from alpaserve_cli.replay import Outcome, Progress, ReplayOptions, ReplayResult, replay
 from alpaserve_client import AlpaServeClientError, PlannerClient
 from numpy.typing import NDArray
 from scenario import Scenario
@@ -49,7 +47,7 @@ class Act:
 
     @property
     def num_doubled(self) -> int:
-        return int((self.result.num_answers > 1).sum()) + len(self.result.request_id) - len(set(self.result.request_id))
+        return int((self.result.num_answers > 1).sum())
 
     @property
     def num_failed(self) -> int:

@@ -1,15 +1,17 @@
 """Replay over a real channel: open loop, and every end in its class."""
 
+import csv
+import gzip
+import io
 import time
+from pathlib import Path
 
-import grpc
 import numpy as np
 import pytest
 from alpaserve_cli.inputs import no_inputs, random_tokens
-from alpaserve_cli.prediction import Prediction
-from alpaserve_cli.replay import Replay, replay
-from alpaserve_cli.replay_ledger import Progress, ReplayOptions
-from alpaserve_cli.replay_outcomes import Outcome, summary
+from alpaserve_cli.replay import Outcome, Progress, Replay, ReplayOptions, replay, summary
+from alpaserve_cli.replay.prediction import Prediction
+from alpaserve_cli.replay.records import write_records
 from google.rpc import code_pb2
 
 from services.core.documents import parse_placement, parse_spec
@@ -46,11 +48,7 @@ def test_every_end_has_its_class() -> None:
 
     ends = [Outcome.SERVED, Outcome.REJECTED, Outcome.LATE, Outcome.FAILED, Outcome.FAILED]
     assert result.outcome.tolist() == ends
-    assert result.status[1:4] == [
-        grpc.StatusCode.RESOURCE_EXHAUSTED,
-        grpc.StatusCode.DEADLINE_EXCEEDED,
-        grpc.StatusCode.UNAVAILABLE,
-    ]
+    assert result.status_names()[:4] == ["OK", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED", "UNAVAILABLE"]
     assert result.num_answers.tolist() == [1] * 5
 
 
@@ -144,3 +142,42 @@ def test_a_prediction_simulates_what_was_sent() -> None:
         result = replay(workload([0.0, 0.01, 0.5], [0, 1, 0]), address, no_inputs, options)
 
     assert prediction.report(result).attainment == pytest.approx(2 / 3)
+
+
+def test_records_say_what_became_of_every_request(tmp_path: Path) -> None:
+    path = tmp_path / "records.csv.gz"
+    with serving(ScriptedRouter(failures={"m1": rejection(predicted_s="1", allowed_s="0.5")})) as address:
+        result = replay(workload([0.0, 0.1], [0, 1], slo_s=0.5), address, no_inputs)
+        write_records(result, path)
+
+    served, rejected = csv.DictReader(io.StringIO(gzip.decompress(path.read_bytes()).decode()))
+    assert float(served.pop("latency_s")) == result.latency_s[0]
+    assert float(served.pop("send_delay_s")) == result.send_delay_s[0]
+    assert served == {
+        "arrival_s": "0.0",
+        "model": "m0",
+        "slo_s": "0.5",
+        "outcome": "served",
+        "status": "OK",
+        "group": "g3",
+        "placement_version": "7",
+        "queue_time_s": "0.125",
+        "execution_time_s": "0.25",
+        "predicted_finish_s": "0.5",
+        "stage_begin_s": "",
+        "stage_end_s": "",
+    }
+    assert (rejected["outcome"], rejected["status"]) == ("rejected", "RESOURCE_EXHAUSTED")
+    assert (rejected["group"], rejected["placement_version"], rejected["queue_time_s"]) == ("", "", "")
+
+
+def test_a_warm_up_is_sent_and_not_counted() -> None:
+    router = ScriptedRouter(failures={"m1": rejection(predicted_s="1", allowed_s="0.5")})
+    arrivals = workload([0.0, 0.1, 0.2, 0.3], [1, 1, 0, 0], slo_s=5.0)
+    with serving(router) as address:
+        document = summary(replay(arrivals, address, no_inputs, ReplayOptions(num_warm_up=2)))
+
+    assert len(router.requests) == 4
+    assert (document["attainment"], document["num_requests"], document["num_warm_up"]) == (1.0, 2, 2)
+    assert document["outcomes"] == {"served": 2, "late": 0, "rejected": 0, "failed": 0}
+    assert document["models"]["m1"]["num_requests"] == 0

@@ -44,7 +44,7 @@ class Commands(LazyGroup):
         ),
         Entry(
             "replay",
-            "alpaserve_cli.replay_command",
+            "alpaserve_cli.replay.command",
             "replay",
             "Send a workload to routers as it would arrive, open loop, and count what came in time.",
         ),

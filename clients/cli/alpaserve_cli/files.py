@@ -4,11 +4,13 @@ Everything a file can do wrong ends as one `AlpaServeError` whose message begins
 """
 
 import gzip
+import io
 import json
 import math
 import re
 import zlib
 from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO, TypeVar, cast
 
@@ -100,6 +102,22 @@ def read_document(path: Path) -> object:
         raise InvalidArgument(f"not JSON: {error}") from None
     except (RecursionError, ValueError) as error:
         raise InvalidArgument(f"not readable: {error}") from None
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[TextIO]:
+    """A UTF-8 file that is written anew, packed if its name ends in .gz. Raises: InvalidArgument."""
+    try:
+        with path.open("wb") as raw:
+            if path.suffix == ".gz":
+                # Without name and time in it the same text is the same file.
+                with gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as packed, io.TextIOWrapper(packed, "utf-8") as text:
+                    yield text
+            else:
+                with io.TextIOWrapper(raw, "utf-8", newline="") as text:
+                    yield text
+    except OSError as error:
+        raise InvalidArgument(f"{path}: {error.strerror or error}") from None
 
 
 def _parsed(path: Path, read: Callable[[], ParsedT]) -> ParsedT:

@@ -1,7 +1,5 @@
 """What the `alpaserve workload` commands have in common: their options, and how a workload is written."""
 
-import gzip
-import io
 import math
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +8,7 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
-from alpaserve_cli.files import read_spec, read_workload
+from alpaserve_cli.files import read_spec, read_workload, writing
 from alpaserve_cli.output import Output, print_json
 from services.core.arrivals import power_law_rates, weighted_rates
 from services.core.burstiness import with_cv_scale
@@ -106,17 +104,8 @@ def write(workload: Workload, out: Path, output: Output) -> None:
     """Write a workload and say what it is. Raises: InvalidArgument for a path that cannot be written."""
     if len(workload) == 0:
         raise InvalidWorkload("no request is left to write")
-    try:
-        with out.open("wb") as raw:
-            if out.suffix == ".gz":
-                # Without name and time in it the same workload is the same file.
-                with gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as packed, io.TextIOWrapper(packed, "utf-8") as text:
-                    write_workload(workload, text)
-            else:
-                with io.TextIOWrapper(raw, "utf-8", newline="") as text:
-                    write_workload(workload, text)
-    except OSError as error:
-        raise InvalidArgument(f"{out}: {error.strerror or error}") from None
+    with writing(out) as text:
+        write_workload(workload, text)
     num_models = int(np.count_nonzero(workload.num_requests_of))
     if output is Output.JSON:
         print_json(

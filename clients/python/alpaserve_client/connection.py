@@ -1,5 +1,6 @@
 """How the clients connect: keepalive, message size, and when a call is tried again."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -63,11 +64,12 @@ class Connection:
         self._channel.close()
 
 
-def connect_async(address: str, options: ConnectionOptions) -> aio.Channel:
-    """An asyncio channel of the running loop; it connects with the first call."""
+def connect_async(address: str, options: ConnectionOptions, arguments: Sequence[tuple[str, int]] = ()) -> aio.Channel:
+    """An asyncio channel of the running loop, with further channel `arguments`; it connects with the first call."""
+    chosen = [*channel_arguments(options), *arguments]
     if options.credentials is not None:
-        return aio.secure_channel(address, options.credentials, options=channel_arguments(options))
-    return aio.insecure_channel(address, options=channel_arguments(options))
+        return aio.secure_channel(address, options.credentials, options=chosen)
+    return aio.insecure_channel(address, options=chosen)
 
 
 def channel_arguments(options: ConnectionOptions) -> list[tuple[str, int]]:

@@ -16,10 +16,11 @@ from alpaserve_cli.failures import CommandError
 from alpaserve_cli.files import read_placement, read_profiles, read_spec, read_workload
 from alpaserve_cli.inputs import InputSource, no_inputs, random_tokens, read_json, read_npz
 from alpaserve_cli.output import Output, OutputOption, percent, print_json, print_table, progress_line
-from alpaserve_cli.prediction import Prediction
-from alpaserve_cli.replay import OnProgress, Replay
-from alpaserve_cli.replay_ledger import Progress, ReplayOptions
-from alpaserve_cli.replay_outcomes import ReplayResult, summary
+from alpaserve_cli.replay.options import Progress, ReplayOptions
+from alpaserve_cli.replay.outcomes import ReplayResult, summary
+from alpaserve_cli.replay.prediction import Prediction
+from alpaserve_cli.replay.records import write_records
+from alpaserve_cli.replay.sender import OnProgress, Replay
 from alpaserve_cli.simulate import PROFILES, SPEC, WorkloadOption
 from alpaserve_cli.wire import model_spec
 from services.core.errors import InvalidArgument
@@ -44,6 +45,10 @@ PlannerOption = Annotated[
     typer.Option("--planner", envvar="ALPASERVE_PLANNER", help="Knows the running placement and the models' SLOs."),
 ]
 
+RecordsOption = Annotated[
+    Path | None, typer.Option("--records", help="Write what became of every request: .csv or .csv.gz.")
+]
+
 
 def replay(
     workload: WorkloadOption,
@@ -57,6 +62,7 @@ def replay(
     profiles: Annotated[Path | None, PROFILES] = None,
     placement: PlacementOption = None,
     planner: PlannerOption = None,
+    records: RecordsOption = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Send a workload to routers as it would arrive, open loop, and count what came in time.
@@ -76,6 +82,8 @@ def replay(
             result = uvloop.run(_until_interrupted(run, lambda progress: line.show(progress_text(progress))))
     except TimeoutError as error:
         raise CommandError(str(error)) from None
+    if records is not None:
+        write_records(result, records)
     predicted = asdict(prediction.report(result)) if prediction and result.sent.any() else None
     document = summary(result) | {"predicted": predicted}
     if output is Output.JSON:

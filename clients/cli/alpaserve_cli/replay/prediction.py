@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from alpaserve_cli.replay_outcomes import ReplayResult
+from alpaserve_cli.replay.outcomes import ReplayResult
 from alpaserve_cli.simulate_here import simulate_placement
 from services.core.attainment import Report
 from services.core.placement import Placement

@@ -1,31 +1,37 @@
 """Sends a workload to a router as it would arrive, open loop: every request at its absolute time,
-however late the answers are. Works as a library; `alpaserve replay` is its command.
+however late the answers are. Latency counts from the time that was meant, so a generator or a
+system that falls behind hides nothing (no coordinated omission).
 """
 
 import asyncio
 import itertools
 import math
-from collections.abc import Callable, Sequence
+import time
+import uuid
+from collections.abc import Awaitable, Callable, Sequence
 
 import grpc
 import uvloop
 from alpaserve.v1 import router_pb2, router_pb2_grpc
 from alpaserve_client import encode_tensor
+from alpaserve_client.connection import connect_async
 from alpaserve_client.errors import error_of
 from grpc import aio
 
 from alpaserve_cli.inputs import InputSource
-from alpaserve_cli.replay_ledger import Ledger, Progress, ReplayOptions
-from alpaserve_cli.replay_outcomes import ReplayResult
+from alpaserve_cli.replay.ledger import Ledger, as_sent
+from alpaserve_cli.replay.options import Progress, ReplayOptions, Share
+from alpaserve_cli.replay.outcomes import ReplayResult
 from services.core.workload import Workload
 
+LEAD_IN_S = 0.05
 _LONGEST_NAP_S = 0.1
-_MAX_MESSAGE_BYTES = 64 * 2**20
-# A router that comes back is found within so much time.
-_RECONNECT_MS = 1_000
-
+# A connection of its own: gRPC would let equal channels share one.
+_OWN_CONNECTION = (("grpc.use_local_subchannel_pool", 1),)
 
 OnProgress = Callable[[Progress], None]
+# Tells the monotonic instant of the replay's start once everything is connected.
+Begin = Callable[[], Awaitable[float]]
 
 
 def replay(
@@ -43,34 +49,46 @@ def replay(
     return uvloop.run(run.run(on_progress))
 
 
-class Replay:
-    """One replay, for a caller with an event loop of its own; `stop` it or cancel `run`."""
+class Sender:
+    """Sends a share of a workload whose arrivals count from the replay's start."""
 
     def __init__(
-        self, workload: Workload, routers: str | Sequence[str], inputs: InputSource, options: ReplayOptions
+        self,
+        arrivals: Workload,
+        routers: Sequence[str],
+        inputs: InputSource,
+        options: ReplayOptions,
+        share: Share,
     ) -> None:
-        self._workload = workload
-        self._routers = (routers,) if isinstance(routers, str) else tuple(routers)
+        self._arrivals = arrivals
+        self._routers = routers
         self._inputs = inputs
         self._options = options
-        self._ledger = Ledger(workload, options)
+        self._share = share
+        self._ledger = Ledger(arrivals, options)
         self._is_stopping = False
 
     def stop(self) -> None:
         """Send no more; what was sent is still waited for."""
         self._is_stopping = True
 
-    async def run(self, on_progress: OnProgress | None = None) -> ReplayResult:
+    async def run(self, begin: Begin, on_progress: OnProgress | None = None) -> ReplayResult:
         """Connect, send every request at its time, wait for the answers.
 
         Raises: TimeoutError if a router cannot be reached; whatever `inputs` raises for a model.
         """
-        for model, name in enumerate(self._workload.names):
-            if (self._workload.model == model).any():
+        for name, num_requests in zip(self._arrivals.names, self._arrivals.num_requests_of, strict=True):
+            if num_requests:
                 self._inputs(name, 0)
-        channels = [self._channel(address) for address in self._routers for _ in range(self._options.num_channels)]
+        connection, num_channels = self._options.connection, self._options.num_channels
+        channels = [
+            connect_async(address, connection, _OWN_CONNECTION)
+            for address in self._routers
+            for _ in range(num_channels)
+        ]
         try:
             await self._connect(channels)
+            self._ledger.begin(await begin())
             async with asyncio.TaskGroup() as group:
                 reporter = group.create_task(self._report(on_progress))
                 await self._send_all([router_pb2_grpc.RouterStub(channel) for channel in channels])
@@ -86,19 +104,8 @@ class Replay:
         except TimeoutError:
             raise TimeoutError(f"no router answers at {', '.join(self._routers)}") from None
 
-    def _channel(self, address: str) -> aio.Channel:
-        """A connection of its own: gRPC would let equal channels share one."""
-        arguments = [
-            ("grpc.use_local_subchannel_pool", 1),
-            ("grpc.max_reconnect_backoff_ms", _RECONNECT_MS),
-            ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
-            ("grpc.max_send_message_length", _MAX_MESSAGE_BYTES),
-        ]
-        return aio.insecure_channel(address, options=arguments)
-
     async def _send_all(self, stubs: Sequence["router_pb2_grpc.RouterAsyncStub"]) -> None:
         """Returns when the last answer is in."""
-        self._ledger.begin()
         async with asyncio.TaskGroup() as group:
             for index, stub in zip(range(len(self._ledger)), itertools.cycle(stubs), strict=False):
                 request = self._request(index)
@@ -116,11 +123,12 @@ class Replay:
             await asyncio.sleep(min(pause_s, _LONGEST_NAP_S))
 
     def _request(self, index: int) -> router_pb2.InferRequest:
-        model = self._workload.names[self._workload.model[index]]
+        number = self._share.number(index)
+        model = self._arrivals.names[self._arrivals.model[index]]
         request = router_pb2.InferRequest(
             model=model,
-            inputs={name: encode_tensor(array) for name, array in self._inputs(model, index).items()},
-            request_id=self._ledger.request_id[index],
+            inputs={name: encode_tensor(array) for name, array in self._inputs(model, number).items()},
+            request_id=f"{self._share.run_id}-{number}",
         )
         slo_s = self._ledger.slo_s[index]
         if math.isfinite(slo_s):
@@ -144,3 +152,34 @@ class Replay:
         finally:
             if on_progress:
                 on_progress(self._ledger.progress())
+
+
+class Replay:
+    """One replay, for a caller with an event loop of its own; `stop` it or cancel `run`."""
+
+    def __init__(
+        self, workload: Workload, routers: str | Sequence[str], inputs: InputSource, options: ReplayOptions
+    ) -> None:
+        arrivals = as_sent(workload, options.speed)
+        self._sender = Sender(arrivals, addresses(routers), inputs, options, Share(run_id=new_run_id()))
+
+    def stop(self) -> None:
+        """Send no more; what was sent is still waited for."""
+        self._sender.stop()
+
+    async def run(self, on_progress: OnProgress | None = None) -> ReplayResult:
+        """Send everything and wait for the answers. Raises: as `Sender.run`."""
+        return await self._sender.run(_at_once, on_progress)
+
+
+async def _at_once() -> float:
+    return time.monotonic() + LEAD_IN_S
+
+
+def addresses(routers: str | Sequence[str]) -> tuple[str, ...]:
+    return (routers,) if isinstance(routers, str) else tuple(routers)
+
+
+def new_run_id() -> str:
+    """What the ids of a replay's requests begin with."""
+    return f"replay-{uuid.uuid4().hex[:12]}"
