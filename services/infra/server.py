@@ -111,9 +111,11 @@ class Server:
         log.info("serving", address=self.address)
 
     async def drain(self) -> None:
-        """Report as unhealthy, take no new calls, and let those under way finish for `drain_s`."""
-        log.info("draining", drain_s=self._settings.drain_s)
+        """Report as unhealthy and go on for `drain_notice_s`; then take no new calls, and let those under way finish
+        for `drain_s`."""
+        log.info("draining", drain_notice_s=self._settings.drain_notice_s, drain_s=self._settings.drain_s)
         await self._health.enter_graceful_shutdown()
+        await asyncio.sleep(self._settings.drain_notice_s)
         if not await self._gate.close(self._settings.drain_s):
             log.warning("drain_incomplete")
 

@@ -19,6 +19,11 @@ class ServiceSettings(BaseSettings):
     metrics_port: int = Field(0, ge=0, le=65535, description="Port of the Prometheus metrics; 0 means none.")
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="debug, info, warning or error.")
     drain_s: float = Field(30.0, ge=0, description="Seconds that admitted work has to finish after SIGTERM.")
+    drain_notice_s: float = Field(
+        0.0,
+        ge=0,
+        description="Seconds before that in which it goes on, reported as unhealthy, so that balancers notice.",
+    )
     max_message_bytes: int = Field(64 * 2**20, ge=1024, description="Largest gRPC message taken or sent.")
     max_connections: int = Field(12_000, ge=1, description="Connections held at most; further ones are closed.")
     max_streams: int = Field(1_000, ge=1, description="Calls of one connection at once; further ones wait there.")

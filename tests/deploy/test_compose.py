@@ -54,16 +54,20 @@ def target(name: str) -> str:
 
 
 def port(name: str) -> str:
-    return target(name).split("ENV ALPASERVE_PORT=")[1].split("\n")[0]
+    return target(name).split("EXPOSE ")[1].split("\n")[0]
 
 
 @pytest.mark.parametrize("name", SERVICES)
 def test_every_service_has_a_target_that_runs_it(name: str) -> None:
-    assert f"EXPOSE {port(name)}\n" in target(name)
+    assert f"ENV ALPASERVE_PORT={port(name)}\n" in target(name)
     assert f'ENTRYPOINT ["alpaserve-{name}"]' in target(name)
 
 
-@pytest.mark.parametrize("name", ["router", "planner", "profiler"])
+def test_a_router_drains_for_longer_than_the_balancer_takes_to_notice() -> None:
+    assert service("router")["environment"]["ALPASERVE_DRAIN_NOTICE_S"] > 3
+
+
+@pytest.mark.parametrize("name", ["balancer", "planner", "profiler"])
 def test_the_published_port_is_the_one_that_the_service_listens_on(name: str) -> None:
     (published,) = service(name)["ports"]
 

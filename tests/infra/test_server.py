@@ -1,11 +1,14 @@
 """Who may listen where, and how many may call."""
 
+import asyncio
 import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, suppress
 
 import grpc
 import pytest
+from alpaserve.v1 import worker_pb2, worker_pb2_grpc
+from alpaserve_client.errors import error_of
 from grpc import aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
@@ -80,3 +83,39 @@ async def test_a_connection_without_calls_is_closed_after_a_while(running: Async
             state = channel.get_state()
         assert await is_serving(server.address)
     assert state is grpc.ChannelConnectivity.IDLE
+
+
+class Idle(worker_pb2_grpc.WorkerServicer):
+    """A worker that runs nothing."""
+
+    async def GetWorkerStatus(self, _request: object, _context: object) -> worker_pb2.GetWorkerStatusResponse:
+        return worker_pb2.GetWorkerStatusResponse()
+
+
+def idle_worker(drain_notice_s: float) -> Server:
+    server = Server(settings(drain_notice_s=drain_notice_s))
+    idle = Idle()  # type: ignore[abstract]  # nobody calls the rest
+    server.add(idle, worker_pb2_grpc.add_WorkerServicer_to_server, worker_pb2, "Worker")
+    return server
+
+
+async def test_a_server_that_drains_says_so_and_serves_until_that_was_noticed(running: AsyncExitStack) -> None:
+    server = await started(running, idle_worker(drain_notice_s=60))
+    draining = asyncio.create_task(server.drain())
+    async with aio.insecure_channel(server.address) as channel:
+        watched = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+        while (await watched.read()).status == health_pb2.HealthCheckResponse.SERVING:
+            pass
+        await worker_pb2_grpc.WorkerStub(channel).GetWorkerStatus(worker_pb2.GetWorkerStatusRequest(), timeout=5)
+    draining.cancel()
+
+
+async def test_a_server_that_has_drained_refuses_calls_and_says_that_they_may_be_repeated(
+    running: AsyncExitStack,
+) -> None:
+    server = await started(running, idle_worker(drain_notice_s=0))
+    await server.drain()
+    async with aio.insecure_channel(server.address) as channel:
+        with pytest.raises(aio.AioRpcError) as refused:
+            await worker_pb2_grpc.WorkerStub(channel).GetWorkerStatus(worker_pb2.GetWorkerStatusRequest(), timeout=5)
+    assert error_of(refused.value).reason == "DRAINING"
