@@ -50,6 +50,18 @@ async def test_a_model_of_an_imported_profile_takes_the_profiled_time(cluster: C
     assert result.predicted_finish_s == pytest.approx((0.078541 + 0.068495) * 1.018 + 0.011, rel=0.5)
 
 
+async def test_the_runs_of_the_stages_tell_where_the_time_went(cluster: Cluster) -> None:
+    async with cluster.client() as client:
+        results = await asyncio.gather(*(client.infer("quick", INPUTS) for _ in range(8)))
+    for result in results:
+        entry, last = result.stages
+        assert entry.begin_s + last.begin_s - entry.end_s == pytest.approx(result.queue_time_s)
+        assert sum(run.end_s - run.begin_s for run in result.stages) == pytest.approx(result.execution_time_s)
+        assert last.end_s <= result.group_time_s <= result.router_time_s
+        assert [run.profiled_s for run in result.stages] == pytest.approx([0.01 * 1.018] * 2)
+    assert max(result.stages[0].begin_s for result in results) > results[0].stages[0].profiled_s
+
+
 async def test_a_registered_model_that_is_placed_nowhere_is_a_failed_precondition(cluster: Cluster) -> None:
     async with cluster.client() as client:
         with pytest.raises(FailedPrecondition, match="'idle'"):

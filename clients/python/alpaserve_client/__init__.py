@@ -17,7 +17,7 @@ from alpaserve_client.errors import (
     Unauthenticated,
     Unavailable,
 )
-from alpaserve_client.inference import InferResult
+from alpaserve_client.inference import InferResult, StageRun
 from alpaserve_client.planner import PlannerClient
 from alpaserve_client.profiler import ProfilerClient
 from alpaserve_client.tensors import decode_tensor, encode_tensor
@@ -40,6 +40,7 @@ __all__ = [
     "ProfilerClient",
     "ResourceExhausted",
     "SloUnattainable",
+    "StageRun",
     "Unauthenticated",
     "Unavailable",
     "decode_tensor",

@@ -14,12 +14,23 @@ from alpaserve_client.tensors import decode_tensor, encode_tensor
 
 
 @dataclass(frozen=True, slots=True)
+class StageRun:
+    """When a stage ran a request, in seconds since its arrival at the group, and how long the profile says that it
+    takes."""
+
+    begin_s: float
+    end_s: float
+    profiled_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class InferResult:
     """The answer to one request.
 
-    `queue_time_s` was spent waiting in the group, `execution_time_s` running in its stages;
+    `queue_time_s` was spent waiting in the group, `execution_time_s` running in its `stages`;
     `predicted_finish_s` is what admission predicted, counted from the arrival at the router, and
-    `batch_size` how many requests ran at once, this one included.
+    `batch_size` how many requests ran at once, this one included. It was `group_time_s` from the
+    arrival at the group to the answer, and `router_time_s` from that at the router.
     """
 
     outputs: dict[str, NDArray[Any]]
@@ -30,6 +41,9 @@ class InferResult:
     execution_time_s: float
     predicted_finish_s: float
     batch_size: int = 1
+    stages: tuple[StageRun, ...] = ()
+    group_time_s: float = 0.0
+    router_time_s: float = 0.0
 
 
 class Inference:
@@ -86,4 +100,7 @@ def result_of(response: router_pb2.InferResponse) -> InferResult:
         execution_time_s=response.execution_time_s,
         predicted_finish_s=response.predicted_finish_s,
         batch_size=response.batch_size or 1,
+        stages=tuple(StageRun(run.begin_s, run.end_s, run.profiled_s) for run in response.stages),
+        group_time_s=response.group_time_s,
+        router_time_s=response.router_time_s,
     )

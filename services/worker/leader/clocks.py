@@ -4,7 +4,7 @@ from itertools import count
 
 from services.core import batching, schedule
 from services.worker.leader.executor import Replica
-from services.worker.leader.flight import Batch, Flight
+from services.worker.leader.flight import Batch, Flight, StageRun
 from services.worker.leader.lines import Line, Lines, chosen_size
 from services.worker.leader.pace import Pace
 
@@ -91,9 +91,10 @@ class StageClocks:
 
     def stage_ended(self, batch: Batch, now_s: float) -> None:
         if batch.started_s is not None:
-            time_here_s = now_s - batch.started_s
+            time_here_s, profiled_s = now_s - batch.started_s, batch.latency_s[batch.stage]
             batch.execution_time_s += time_here_s
-            self._pace.note(time_here_s, batch.latency_s[batch.stage], now_s)
+            batch.runs.append(StageRun(batch.started_s, now_s, profiled_s))
+            self._pace.note(time_here_s, profiled_s, now_s)
         self._idle_since[batch.stage] = now_s
         batch.stage += 1
         batch.started_s = None

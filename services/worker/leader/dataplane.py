@@ -178,7 +178,10 @@ class Door(Messages[leader_pb2.ToLeader]):
             queue_time_s=outcome.queue_time_s,
             execution_time_s=outcome.execution_time_s,
             batch_size=outcome.batch_size,
+            group_time_s=outcome.group_time_s,
         )
+        for begin_s, end_s, profiled_s in outcome.stages:
+            response.stages.add(begin_s=begin_s, end_s=end_s, profiled_s=profiled_s)
         for name, array in outcome.outputs.items():
             response.outputs[name].CopyFrom(encode_tensor(array))
         content = response.SerializeToString()

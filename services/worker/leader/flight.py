@@ -1,9 +1,9 @@
 """A request between admission and its end, how it may end, and the batch it runs in."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any
+from typing import Any, NamedTuple
 
 from services.worker.leader.executor import Replica, Tensors
 
@@ -18,15 +18,26 @@ class Failure(Enum):
     INTERNAL = "internal error"
 
 
+class StageRun(NamedTuple):
+    """When a stage began and ended, and how long the profile says that it takes."""
+
+    begin_s: float
+    end_s: float
+    profiled_s: float
+
+
 @dataclass(frozen=True, slots=True)
 class Served:
-    """Outputs; times in seconds. `batch_size` counts the requests that ran at once, this one included."""
+    """Outputs; times in seconds. `batch_size` counts the requests that ran at once, this one included; `stages` count
+    from the arrival, `group_time_s` from there to this outcome."""
 
     outputs: Tensors
     queue_time_s: float
     execution_time_s: float
     predicted_s: float
     batch_size: int = 1
+    stages: Sequence[StageRun] = ()
+    group_time_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +100,8 @@ class Flight:
 @dataclass(slots=True, eq=False)
 class Batch:
     """Requests of one model that go through the stages together; `stage` is where they are, and
-    `started_s` is None while they wait for that stage. `latency_s` is by stage, as profiled."""
+    `started_s` is None while they wait for that stage. `latency_s` is by stage, as profiled; `runs` are of the stages
+    that are over, in monotonic seconds."""
 
     members: tuple[Flight, ...]
     latency_s: tuple[float, ...]
@@ -97,6 +109,7 @@ class Batch:
     stage: int = 0
     started_s: float | None = None
     execution_time_s: float = 0.0
+    runs: list[StageRun] = field(default_factory=list)
 
     @property
     def model(self) -> str:
@@ -105,6 +118,12 @@ class Batch:
     @property
     def is_over(self) -> bool:
         return all(member.is_over for member in self.members)
+
+    def runs_since(self, arrival_s: float) -> list[StageRun]:
+        """The stages that are over, in seconds since the arrival of a member."""
+        return [
+            StageRun(begin_s - arrival_s, end_s - arrival_s, profiled_s) for begin_s, end_s, profiled_s in self.runs
+        ]
 
     def is_too_late_for(self, member: Flight, now_s: float) -> bool:
         """Whether the stages that are left would take it past its deadline: no device works for that."""

@@ -169,7 +169,15 @@ class GroupLeader:
             answers = []
         for flight, tensors in answers:
             queue_time_s = max(0.0, finish_s - flight.arrival_s - batch.execution_time_s)
-            served = Served(tensors, queue_time_s, batch.execution_time_s, flight.predicted_s, len(batch.members))
+            served = Served(
+                tensors,
+                queue_time_s,
+                batch.execution_time_s,
+                flight.predicted_s,
+                len(batch.members),
+                batch.runs_since(flight.arrival_s),
+                self._clock() - flight.arrival_s,
+            )
             self._end(flight, served)
         self.clocks.gone(batch)
 

@@ -26,7 +26,7 @@ from alpaserve.v1 import tensor_pb2 as alpaserve_dot_v1_dot_tensor__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x61lpaserve/v1/router.proto\x12\x0c\x61lpaserve.v1\x1a\x19\x61lpaserve/v1/tensor.proto\x1a\x1egoogle/protobuf/duration.proto\"\xd6\x01\n\x0cInferRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x36\n\x06inputs\x18\x02 \x03(\x0b\x32&.alpaserve.v1.InferRequest.InputsEntry\x12&\n\x03slo\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x1a\x43\n\x0bInputsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12#\n\x05value\x18\x02 \x01(\x0b\x32\x14.alpaserve.v1.Tensor:\x02\x38\x01\"\xae\x02\n\rInferResponse\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x39\n\x07outputs\x18\x02 \x03(\x0b\x32(.alpaserve.v1.InferResponse.OutputsEntry\x12\x19\n\x11placement_version\x18\x03 \x01(\x04\x12\r\n\x05group\x18\x04 \x01(\t\x12\x14\n\x0cqueue_time_s\x18\x05 \x01(\x01\x12\x18\n\x10\x65xecution_time_s\x18\x06 \x01(\x01\x12\x1a\n\x12predicted_finish_s\x18\x07 \x01(\x01\x12\x12\n\nbatch_size\x18\x08 \x01(\r\x1a\x44\n\x0cOutputsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12#\n\x05value\x18\x02 \x01(\x0b\x32\x14.alpaserve.v1.Tensor:\x02\x38\x01\x32J\n\x06Router\x12@\n\x05Infer\x12\x1a.alpaserve.v1.InferRequest\x1a\x1b.alpaserve.v1.InferResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x61lpaserve/v1/router.proto\x12\x0c\x61lpaserve.v1\x1a\x19\x61lpaserve/v1/tensor.proto\x1a\x1egoogle/protobuf/duration.proto\"\xd6\x01\n\x0cInferRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x36\n\x06inputs\x18\x02 \x03(\x0b\x32&.alpaserve.v1.InferRequest.InputsEntry\x12&\n\x03slo\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x1a\x43\n\x0bInputsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12#\n\x05value\x18\x02 \x01(\x0b\x32\x14.alpaserve.v1.Tensor:\x02\x38\x01\"\x83\x03\n\rInferResponse\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x39\n\x07outputs\x18\x02 \x03(\x0b\x32(.alpaserve.v1.InferResponse.OutputsEntry\x12\x19\n\x11placement_version\x18\x03 \x01(\x04\x12\r\n\x05group\x18\x04 \x01(\t\x12\x14\n\x0cqueue_time_s\x18\x05 \x01(\x01\x12\x18\n\x10\x65xecution_time_s\x18\x06 \x01(\x01\x12\x1a\n\x12predicted_finish_s\x18\x07 \x01(\x01\x12\x12\n\nbatch_size\x18\x08 \x01(\r\x12&\n\x06stages\x18\t \x03(\x0b\x32\x16.alpaserve.v1.StageRun\x12\x14\n\x0cgroup_time_s\x18\n \x01(\x01\x12\x15\n\rrouter_time_s\x18\x0b \x01(\x01\x1a\x44\n\x0cOutputsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12#\n\x05value\x18\x02 \x01(\x0b\x32\x14.alpaserve.v1.Tensor:\x02\x38\x01\">\n\x08StageRun\x12\x0f\n\x07\x62\x65gin_s\x18\x01 \x01(\x01\x12\r\n\x05\x65nd_s\x18\x02 \x01(\x01\x12\x12\n\nprofiled_s\x18\x03 \x01(\x01\x32J\n\x06Router\x12@\n\x05Infer\x12\x1a.alpaserve.v1.InferRequest\x1a\x1b.alpaserve.v1.InferResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -42,9 +42,11 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_INFERREQUEST_INPUTSENTRY']._serialized_start=250
   _globals['_INFERREQUEST_INPUTSENTRY']._serialized_end=317
   _globals['_INFERRESPONSE']._serialized_start=320
-  _globals['_INFERRESPONSE']._serialized_end=622
-  _globals['_INFERRESPONSE_OUTPUTSENTRY']._serialized_start=554
-  _globals['_INFERRESPONSE_OUTPUTSENTRY']._serialized_end=622
-  _globals['_ROUTER']._serialized_start=624
-  _globals['_ROUTER']._serialized_end=698
+  _globals['_INFERRESPONSE']._serialized_end=707
+  _globals['_INFERRESPONSE_OUTPUTSENTRY']._serialized_start=639
+  _globals['_INFERRESPONSE_OUTPUTSENTRY']._serialized_end=707
+  _globals['_STAGERUN']._serialized_start=709
+  _globals['_STAGERUN']._serialized_end=771
+  _globals['_ROUTER']._serialized_start=773
+  _globals['_ROUTER']._serialized_end=847
 # @@protoc_insertion_point(module_scope)

@@ -116,6 +116,9 @@ class InferResponse(_message.Message):
     EXECUTION_TIME_S_FIELD_NUMBER: _builtins.int
     PREDICTED_FINISH_S_FIELD_NUMBER: _builtins.int
     BATCH_SIZE_FIELD_NUMBER: _builtins.int
+    STAGES_FIELD_NUMBER: _builtins.int
+    GROUP_TIME_S_FIELD_NUMBER: _builtins.int
+    ROUTER_TIME_S_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """The request's, or the one the router made."""
     placement_version: _builtins.int
@@ -130,9 +133,17 @@ class InferResponse(_message.Message):
     """Predicted finish at admission, counted from the arrival at the router."""
     batch_size: _builtins.int
     """Requests that the group ran at once, this one included."""
+    group_time_s: _builtins.float
+    """From the arrival at the group's leader to the answer's leaving it."""
+    router_time_s: _builtins.float
+    """From the arrival at the router to the answer's leaving it."""
     @_builtins.property
     def outputs(self) -> _containers.MessageMap[_builtins.str, _tensor_pb2.Tensor]:
         """The model's outputs by name."""
+
+    @_builtins.property
+    def stages(self) -> _containers.RepeatedCompositeFieldContainer[Global___StageRun]:
+        """Its run of each stage, in order."""
 
     def __init__(
         self,
@@ -145,11 +156,42 @@ class InferResponse(_message.Message):
         execution_time_s: _builtins.float = ...,
         predicted_finish_s: _builtins.float = ...,
         batch_size: _builtins.int = ...,
+        stages: _abc.Iterable[Global___StageRun] | None = ...,
+        group_time_s: _builtins.float = ...,
+        router_time_s: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_size", b"batch_size", "execution_time_s", b"execution_time_s", "group", b"group", "outputs", b"outputs", "placement_version", b"placement_version", "predicted_finish_s", b"predicted_finish_s", "queue_time_s", b"queue_time_s", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_size", b"batch_size", "execution_time_s", b"execution_time_s", "group", b"group", "group_time_s", b"group_time_s", "outputs", b"outputs", "placement_version", b"placement_version", "predicted_finish_s", b"predicted_finish_s", "queue_time_s", b"queue_time_s", "request_id", b"request_id", "router_time_s", b"router_time_s", "stages", b"stages"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___InferResponse: _TypeAlias = InferResponse  # noqa: Y015
+
+@_typing.final
+class StageRun(_message.Message):
+    """When a stage ran a request, in seconds since the arrival at the group's leader."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BEGIN_S_FIELD_NUMBER: _builtins.int
+    END_S_FIELD_NUMBER: _builtins.int
+    PROFILED_S_FIELD_NUMBER: _builtins.int
+    begin_s: _builtins.float
+    end_s: _builtins.float
+    profiled_s: _builtins.float
+    """What the profile says that it takes, for as many requests at once."""
+    def __init__(
+        self,
+        *,
+        begin_s: _builtins.float = ...,
+        end_s: _builtins.float = ...,
+        profiled_s: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["begin_s", b"begin_s", "end_s", b"end_s", "profiled_s", b"profiled_s"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StageRun: _TypeAlias = StageRun  # noqa: Y015
