@@ -103,3 +103,11 @@ class SloUnattainable(AlpaServeError):
 
 class StoreUnavailable(AlpaServeError):
     """Redis cannot be reached or refused the write."""
+
+
+class Unauthenticated(AlpaServeError):
+    """The caller showed no token that is known here."""
+
+
+class PermissionDenied(AlpaServeError):
+    """The caller's token is not good for this."""

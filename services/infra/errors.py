@@ -41,6 +41,8 @@ STATUS: dict[type[errors.AlpaServeError], tuple[grpc.StatusCode, str | None]] = 
     errors.DeadlinePassed: (grpc.StatusCode.DEADLINE_EXCEEDED, None),
     errors.SloUnattainable: (grpc.StatusCode.RESOURCE_EXHAUSTED, "SLO_UNATTAINABLE"),
     errors.StoreUnavailable: (grpc.StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE"),
+    errors.Unauthenticated: (grpc.StatusCode.UNAUTHENTICATED, None),
+    errors.PermissionDenied: (grpc.StatusCode.PERMISSION_DENIED, None),
 }
 
 

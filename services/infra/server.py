@@ -15,6 +15,8 @@ from grpc_reflection.v1alpha import reflection
 from prometheus_client import start_http_server
 
 from services.infra.errors import Gate, Guarded
+from services.infra.security.authorization import Authorization
+from services.infra.security.tokens import Tokens
 from services.infra.settings import ServiceSettings
 
 log = structlog.get_logger()
@@ -86,12 +88,16 @@ class Server:
         self._settings = settings
         allow_connections(settings.max_connections)
         options = [*KEEPALIVE, *bounds(settings), ("grpc.so_reuseport", int(shares_port))]
-        self._grpc = grpc.aio.server(options=options)
+        tls, tokens = settings.tls, settings.tokens_file
+        guards = [Authorization(Tokens(tokens))] if tokens is not None else None
+        self._grpc = grpc.aio.server(interceptors=guards, options=options)
         self._gate = Gate()
         self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]  # the stubs lack it
         self._names: list[str] = [health.SERVICE_NAME, reflection.SERVICE_NAME]
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
-        port = self._grpc.add_insecure_port(f"{settings.host}:{settings.port}")
+        where = f"{settings.host}:{settings.port}"
+        secure = self._grpc.add_secure_port
+        port = secure(where, tls.server_credentials()) if tls is not None else self._grpc.add_insecure_port(where)
         self.address = f"{settings.reachable_host}:{port}"
 
     def add(self, servicer: object, register: Callable[[Any, Any], None], descriptor: ModuleType, name: str) -> None:
@@ -105,7 +111,8 @@ class Server:
         await self._grpc.start()
         settle_memory()
         if self._settings.metrics_port:
-            start_http_server(self._settings.metrics_port, addr=self._settings.host)
+            files = self._settings.tls.metrics_options() if self._settings.tls is not None else {}
+            start_http_server(self._settings.metrics_port, addr=self._settings.host, **files)
         for name in ("", *self._names):
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
         log.info("serving", address=self.address)

@@ -3,11 +3,13 @@
 import sys
 from typing import Any, TypeVar
 
-from pydantic import Field, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import SettingsConfigDict
+
+from services.infra.security.settings import SecuritySettings
 
 
-class ServiceSettings(BaseSettings):
+class ServiceSettings(SecuritySettings):
     """What every service is told."""
 
     model_config = SettingsConfigDict(env_prefix="ALPASERVE_", extra="ignore", frozen=True)
@@ -50,9 +52,10 @@ def load_settings(kind: type[SettingsT], summary: str, argv: list[str] | None = 
         return kind()
     except ValidationError as error:
         for problem in error.errors():
-            where = variable(str(problem["loc"][0])) if problem["loc"] else "settings"
-            given = f" (got {problem['input']!r})" if problem["loc"] and problem["type"] != "missing" else ""
-            sys.stderr.write(f"{where}: {problem['msg']}{given}\n")
+            field = str(problem["loc"][0]) if problem["loc"] else ""
+            is_told = field and problem["type"] != "missing" and kind.model_fields[field].annotation is not SecretStr
+            given = f" (got {problem['input']!r})" if is_told else ""
+            sys.stderr.write(f"{variable(field) if field else 'settings'}: {problem['msg']}{given}\n")
         raise SystemExit(2) from None
 
 

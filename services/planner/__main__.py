@@ -36,7 +36,7 @@ async def serve(settings: PlannerSettings) -> None:
     stopping = stop_signal()
     redis = connect(settings.redis_url)
     placements, members, arrivals = PlacementStore(redis), MemberStore(redis), ArrivalStore(redis)
-    stubs = WorkerStubs()
+    stubs = WorkerStubs(settings)
     catalog = Catalog(ModelStore(redis), ProfileStore(redis), placements)
     records = TransitionStore(redis)
     workers = Workers(stubs, members, settings.step_timeout_s)

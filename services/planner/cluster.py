@@ -6,11 +6,13 @@ from math import gcd
 
 import grpc.aio
 from alpaserve.v1 import worker_pb2_grpc
+from alpaserve_client.security import open_async_channel
 
 from services.core.deployment import DeployedGroup
 from services.core.errors import InvalidPlacement, InvalidSpec, NotPlaced
 from services.core.placement import Group, Placement
 from services.core.spec import Cluster, ModelSpec, Spec
+from services.infra.security.settings import SecuritySettings
 from services.infra.server import RECONNECT
 from services.infra.store.members import WorkerRecord
 from services.planner.alignment import aligned
@@ -103,15 +105,17 @@ def on_devices(placement: Placement, device_of: Mapping[int, int]) -> Placement:
 
 
 class WorkerStubs:
-    """One channel per worker address, opened when first needed."""
+    """One channel per worker address, opened when first needed. Each call shows this process's token."""
 
-    def __init__(self) -> None:
+    def __init__(self, security: SecuritySettings) -> None:
+        self._security = security
         self._channels: dict[str, grpc.aio.Channel] = {}
 
     def at(self, address: str) -> "worker_pb2_grpc.WorkerAsyncStub":
         channel = self._channels.get(address)
         if channel is None:
-            channel = self._channels[address] = grpc.aio.insecure_channel(address, RECONNECT)
+            channel = open_async_channel(address, RECONNECT, self._security.calling_tls, self._security.own_token())
+            self._channels[address] = channel
         return worker_pb2_grpc.WorkerStub(channel)
 
     async def close(self) -> None:

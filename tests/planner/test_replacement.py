@@ -69,7 +69,7 @@ def replacement(redis: Redis, mode: str) -> Replacement:
         ArrivalStore(redis),
     )
     catalog = Catalog(ModelStore(redis), ProfileStore(redis), placements)
-    transitions = Transitions(placements, members, Workers(WorkerStubs(), members, 1.0), records)
+    transitions = Transitions(placements, members, Workers(WorkerStubs(settings), members, 1.0), records)
     stewardship = Stewardship(placements, members, catalog, transitions, records, arrivals)
     reader = FactReader(settings, placements, catalog, stewardship, arrivals)
     return Replacement(settings, reader, stewardship, DecisionStore(redis), Pools("", 0))

@@ -56,6 +56,12 @@ class Commands(LazyGroup):
             "decisions",
             "Show what the planner decided by itself: whether to re-place, and why.",
         ),
+        Entry(
+            "certificates",
+            "alpaserve_cli.certificates",
+            "certificates",
+            "Make a certificate authority for development, and certificates and tokens.",
+        ),
         Entry("status", "alpaserve_cli.status", "status", "Show the running system."),
     )
 

@@ -20,6 +20,7 @@ from alpaserve_client.errors import (
 from alpaserve_client.inference import InferResult, StageRun
 from alpaserve_client.planner import PlannerClient
 from alpaserve_client.profiler import ProfilerClient
+from alpaserve_client.security import Tls
 from alpaserve_client.tensors import decode_tensor, encode_tensor
 
 __all__ = [
@@ -41,6 +42,7 @@ __all__ = [
     "ResourceExhausted",
     "SloUnattainable",
     "StageRun",
+    "Tls",
     "Unauthenticated",
     "Unavailable",
     "decode_tensor",

@@ -1,7 +1,7 @@
 """How the clients connect: keepalive, message size, and when a call is tried again."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Self
 
 import grpc
@@ -9,6 +9,14 @@ import tenacity
 from grpc import aio
 
 from alpaserve_client.errors import Unavailable
+from alpaserve_client.security import (
+    Tls,
+    check_token,
+    open_async_channel,
+    open_channel,
+    tls_of_environment,
+    token_of_environment,
+)
 
 _FIRST_PAUSE_S = 0.05
 _LONGEST_PAUSE_S = 1.0
@@ -23,27 +31,36 @@ class ConnectionOptions:
     """Settings of one connection.
 
     `timeout_s` holds for calls that bring none; `num_retries` is how often a call that nobody
-    could take is sent again within its timeout; `credentials` switch TLS on.
+    could take is sent again within its timeout; `tls` switches TLS on, and `token` is shown with every call.
     """
 
     timeout_s: float = 60.0
     num_retries: int = 4
     keepalive_s: float = 20.0
     max_message_bytes: int = 64 * 2**20
-    credentials: grpc.ChannelCredentials | None = None
+    tls: Tls | None = None
+    token: str = field(default="", repr=False)
 
     def __post_init__(self) -> None:
         if not (self.timeout_s > 0 and self.keepalive_s > 0):
             raise ValueError(f"timeout_s and keepalive_s must be positive, got {self.timeout_s} and {self.keepalive_s}")
         if self.num_retries < 0:
             raise ValueError(f"num_retries must not be negative, got {self.num_retries}")
+        check_token(self.token, self.tls)
+
+    @classmethod
+    def from_environment(cls) -> Self:
+        """TLS and token as ALPASERVE_TLS_CA, ALPASERVE_TLS_CERTIFICATE, ALPASERVE_TLS_KEY, and ALPASERVE_TOKEN or
+        ALPASERVE_TOKEN_FILE say.
+
+        Raises: ValueError, OSError, for what they say and is not so.
+        """
+        return cls(tls=tls_of_environment(), token=token_of_environment())
 
 
 def connect(address: str, options: ConnectionOptions) -> grpc.Channel:
     """A synchronous channel; it connects with the first call."""
-    if options.credentials is not None:
-        return grpc.secure_channel(address, options.credentials, options=channel_arguments(options))
-    return grpc.insecure_channel(address, options=channel_arguments(options))
+    return open_channel(address, channel_arguments(options), options.tls, options.token)
 
 
 class Connection:
@@ -66,10 +83,7 @@ class Connection:
 
 def connect_async(address: str, options: ConnectionOptions, arguments: Sequence[tuple[str, int]] = ()) -> aio.Channel:
     """An asyncio channel of the running loop, with further channel `arguments`; it connects with the first call."""
-    chosen = [*channel_arguments(options), *arguments]
-    if options.credentials is not None:
-        return aio.secure_channel(address, options.credentials, options=chosen)
-    return aio.insecure_channel(address, options=chosen)
+    return open_async_channel(address, [*channel_arguments(options), *arguments], options.tls, options.token)
 
 
 def channel_arguments(options: ConnectionOptions) -> list[tuple[str, int]]:

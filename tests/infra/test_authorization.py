@@ -1,0 +1,180 @@
+"""A server with TLS and tokens: who is let in, and how the others are told."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from alpaserve.v1 import planner_pb2, planner_pb2_grpc
+from alpaserve_cli.authority import Authority
+from alpaserve_cli.security_files import SecurityFiles
+from alpaserve_client import Tls
+from alpaserve_client.security import open_async_channel
+from google.protobuf.message import Message
+from grpc import aio
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+
+from services.infra.server import Server
+from services.infra.settings import ServiceSettings
+
+OWN_CONNECTION = (("grpc.use_local_subchannel_pool", 1),)
+Code = grpc.StatusCode
+
+
+class SmallPlanner:
+    """Answers three RPCs of the planner, each of another scope."""
+
+    async def GetStatus(self, request: planner_pb2.GetStatusRequest, context: object) -> planner_pb2.GetStatusResponse:
+        return planner_pb2.GetStatusResponse()
+
+    async def RemoveModel(
+        self, request: planner_pb2.RemoveModelRequest, context: object
+    ) -> planner_pb2.RemoveModelResponse:
+        return planner_pb2.RemoveModelResponse()
+
+    async def Plan(self, request: planner_pb2.PlanRequest, context: object) -> AsyncIterator[planner_pb2.PlanResponse]:
+        yield planner_pb2.PlanResponse()
+
+
+def add_small_planner(servicer: Any, server: aio.Server) -> None:
+    requests = planner_pb2.PlanRequest, planner_pb2.GetStatusRequest, planner_pb2.RemoveModelRequest
+    plan, status, remove = (request.FromString for request in requests)
+    methods = {
+        "Plan": grpc.unary_stream_rpc_method_handler(servicer.Plan, plan, serialized),
+        "GetStatus": grpc.unary_unary_rpc_method_handler(servicer.GetStatus, status, serialized),
+        "RemoveModel": grpc.unary_unary_rpc_method_handler(servicer.RemoveModel, remove, serialized),
+    }
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("alpaserve.v1.Planner", methods),))
+
+
+def serialized(message: Message) -> bytes:
+    return message.SerializeToString()
+
+
+@dataclass(frozen=True)
+class Door:
+    """A secured server and the files that lead to it."""
+
+    files: SecurityFiles
+    address: str
+    stack: AsyncExitStack
+
+    def token(self, name: str) -> str:
+        return self.files.token_file(name).read_text().strip() if name else ""
+
+    def tls(self, **files: Path) -> Tls:
+        directory = self.files.directory
+        given: dict[str, Any] = {"certificate": directory / "client.pem", "key": directory / "client-key.pem", **files}
+        return Tls(**{"ca": self.files.ca, **given})
+
+    async def channel(self, token: str = "", tls: Tls | None = None) -> aio.Channel:
+        channel = open_async_channel(self.address, OWN_CONNECTION, tls or self.tls(), token)
+        return await self.stack.enter_async_context(channel)
+
+    async def planner(self, name: str) -> "planner_pb2_grpc.PlannerAsyncStub":
+        return planner_pb2_grpc.PlannerStub(await self.channel(self.token(name)))
+
+
+@pytest.fixture
+async def door(tmp_path: Path) -> AsyncIterator[Door]:
+    files = SecurityFiles(tmp_path / "security")
+    files.make([], 1.0)
+    variables = files.variables("server")
+    given = {name.removeprefix("ALPASERVE_").lower(): value for name, value in variables.items()}
+    settings = ServiceSettings.model_validate(
+        {"redis_url": "redis://127.0.0.1:1/0", "tokens_file": files.tokens_file, **given}
+    )
+    async with AsyncExitStack() as stack:
+        server = Server(settings)
+        server.add(SmallPlanner(), add_small_planner, planner_pb2, "Planner")
+        await server.start()
+        stack.push_async_callback(server.stop)
+        yield Door(files, server.address, stack)
+
+
+async def status_of(call: Any) -> tuple[grpc.StatusCode, str]:
+    """OK, or how the call was refused."""
+    try:
+        await (call if not hasattr(call, "read") else call.read())
+    except aio.AioRpcError as error:
+        return error.code(), str(error.details())
+    return Code.OK, ""
+
+
+@pytest.mark.parametrize(
+    ("token", "read", "change", "search", "search_and_apply"),
+    [
+        ("", Code.UNAUTHENTICATED, Code.UNAUTHENTICATED, Code.UNAUTHENTICATED, Code.UNAUTHENTICATED),
+        ("infer", Code.PERMISSION_DENIED, Code.PERMISSION_DENIED, Code.PERMISSION_DENIED, Code.PERMISSION_DENIED),
+        ("plan", Code.OK, Code.PERMISSION_DENIED, Code.OK, Code.PERMISSION_DENIED),
+        ("admin", Code.OK, Code.OK, Code.OK, Code.OK),
+    ],
+)
+async def test_a_token_is_good_for_its_scopes(
+    door: Door, token: str, read: Code, change: Code, search: Code, search_and_apply: Code
+) -> None:
+    planner = await door.planner(token)
+
+    found = [
+        (await status_of(call))[0]
+        for call in (
+            planner.GetStatus(planner_pb2.GetStatusRequest()),
+            planner.RemoveModel(planner_pb2.RemoveModelRequest()),
+            planner.Plan(planner_pb2.PlanRequest(validate_only=True)),
+            planner.Plan(planner_pb2.PlanRequest()),
+        )
+    ]
+
+    assert found == [read, change, search, search_and_apply]
+
+
+async def test_a_refusal_names_the_scope_that_is_missing_and_those_that_are_there(door: Door) -> None:
+    planner = await door.planner("plan")
+
+    refused = await status_of(planner.RemoveModel(planner_pb2.RemoveModelRequest()))
+
+    assert refused == (Code.PERMISSION_DENIED, "needs scope admin; token 'plan' has plan")
+
+
+async def test_an_unknown_token_is_refused_and_not_repeated(door: Door) -> None:
+    planner = planner_pb2_grpc.PlannerStub(await door.channel("not-a-token-of-ours"))
+
+    refused = await status_of(planner.GetStatus(planner_pb2.GetStatusRequest()))
+
+    assert refused == (Code.UNAUTHENTICATED, "unknown token")
+
+
+async def test_health_is_told_without_a_token_and_reflection_is_not(door: Door) -> None:
+    channel = await door.channel()
+    health = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest())
+    asked = iter([reflection_pb2.ServerReflectionRequest(list_services="")])
+    reflected = reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo(asked)
+
+    assert [(await status_of(call))[0] for call in (health, reflected)] == [Code.OK, Code.UNAUTHENTICATED]
+
+
+async def test_whoever_shows_no_certificate_of_the_ca_is_not_connected(door: Door, tmp_path: Path) -> None:
+    stranger, late = Authority(1).sign("stranger"), tmp_path / "late.pem"
+    (tmp_path / "key.pem").write_bytes(stranger.key)
+    late.write_bytes(stranger.certificate)
+    tries = {
+        "without one": Tls(ca=door.files.ca),
+        "of another CA": door.tls(certificate=late, key=tmp_path / "key.pem"),
+    }
+
+    for tls in tries.values():
+        planner = planner_pb2_grpc.PlannerStub(await door.channel(door.token("admin"), tls))
+        assert (await status_of(planner.GetStatus(planner_pb2.GetStatusRequest())))[0] is Code.UNAVAILABLE
+
+
+async def test_a_caller_in_the_clear_is_not_connected(door: Door) -> None:
+    async with aio.insecure_channel(door.address, OWN_CONNECTION) as channel:
+        refused = await status_of(
+            planner_pb2_grpc.PlannerStub(channel).GetStatus(planner_pb2.GetStatusRequest(), timeout=5)
+        )
+
+    assert refused[0] is Code.UNAVAILABLE
