@@ -7,6 +7,7 @@ from services.infra.background import background
 from services.infra.logs import configure_logs
 from services.infra.server import Server, stop_signal
 from services.infra.settings import load_settings
+from services.infra.store.activity import ActivityStore
 from services.infra.store.arrivals import ArrivalStore
 from services.infra.store.connection import connect
 from services.infra.store.decisions import DecisionStore
@@ -45,7 +46,7 @@ async def serve(settings: PlannerSettings) -> None:
     posing = Posing(catalog, WorkloadSource(arrivals, settings.live_window_s))
     pools = Pools(settings.ray_address, settings.ray_from_size)
     planning = Planning(settings, posing, stewardship, placements, pools)
-    status = StatusReader(placements, members, QueueStore(redis), arrivals)
+    status = StatusReader(placements, members, QueueStore(redis), arrivals, ActivityStore(redis))
     reader = FactReader(settings, placements, catalog, stewardship, arrivals)
     replacement = Replacement(settings, reader, stewardship, DecisionStore(redis), pools)
     decisions = Decisions(DecisionStore(redis), replacement)

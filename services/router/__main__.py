@@ -6,11 +6,14 @@ from contextlib import suppress
 import structlog
 import uvloop
 from alpaserve.v1 import router_pb2
+from prometheus_client import REGISTRY
+from redis.asyncio import Redis
 
 from services.infra.background import background, repeating
 from services.infra.logs import configure_logs
 from services.infra.server import Server, stop_signal
 from services.infra.settings import load_settings
+from services.infra.store.activity import ActivityStore
 from services.infra.store.arrivals import ArrivalStore
 from services.infra.store.connection import OUTAGES, connect, reached
 from services.infra.store.members import HEARTBEAT_S, MemberStore
@@ -44,16 +47,17 @@ async def follow_queues(dispatcher: Dispatcher, queues: QueueStore) -> None:
         dispatcher.groups.report(state)
 
 
-async def report_arrivals(dispatcher: Dispatcher, arrivals: ArrivalStore, members: MemberStore, name: str) -> None:
+async def report_requests(dispatcher: Dispatcher, redis: Redis, members: MemberStore, name: str) -> None:
     """Off the request's path, once a heartbeat."""
+    arrivals, activity = ArrivalStore(redis), ActivityStore(redis)
     async for _ in repeating(HEARTBEAT_S):
-        counts = dict(dispatcher.arrivals)
-        dispatcher.arrivals.clear()
+        counts, deadlines = dispatcher.requests.news()
         try:
             await members.announce_router(name, dispatcher.groups.view.deployment.version)
             await arrivals.record(counts)
+            await activity.record_deadlines(deadlines)
         except OUTAGES as error:
-            log.warning("arrivals_not_recorded", num_arrivals=sum(counts.values()), error=str(error))
+            log.warning("requests_not_recorded", num_arrivals=sum(counts.values()), error=str(error))
 
 
 async def serve(settings: RouterSettings) -> None:
@@ -70,11 +74,12 @@ async def serve(settings: RouterSettings) -> None:
     await dispatcher.groups.follow(await placements.current())
     with suppress(*OUTAGES):
         await members.announce_router(name, dispatcher.groups.view.deployment.version)
+    REGISTRY.register(dispatcher.requests)
     await server.start()
     async with background(
         follow_placements(dispatcher, placements, members, name),
         follow_queues(dispatcher, QueueStore(redis)),
-        report_arrivals(dispatcher, ArrivalStore(redis), members, name),
+        report_requests(dispatcher, redis, members, name),
     ):
         await stopping.wait()
         await server.drain()

@@ -1,5 +1,6 @@
 """A request as the router took it, and its answer."""
 
+import math
 from dataclasses import dataclass
 
 from alpaserve.v1 import leader_pb2
@@ -7,7 +8,8 @@ from alpaserve.v1 import leader_pb2
 
 @dataclass(slots=True)
 class Call:
-    """`content` is the serialized InferRequest. Instants are in monotonic seconds; `slo_s` None means the model's."""
+    """`content` is the serialized InferRequest. Instants are in monotonic seconds; `slo_s` None means the model's.
+    `deadline_s` is known once the model is."""
 
     request_id: str
     model: str
@@ -15,6 +17,11 @@ class Call:
     slo_s: float | None
     arrival_s: float
     expires_s: float
+    deadline_s: float = math.inf
+
+
+# Of a request that ends before it is read.
+NO_CALL = Call("", "", b"", None, 0.0, math.inf)
 
 
 @dataclass(slots=True)

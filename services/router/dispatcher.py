@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from time import monotonic
@@ -13,6 +13,7 @@ from services.router.attempt import Attempt
 from services.router.call import Call, Reply
 from services.router.groups import Groups
 from services.router.margin import Margin
+from services.router.metrics import Requests
 
 REGISTRY_WAIT_S = 0.5
 
@@ -25,14 +26,14 @@ class Dispatcher:
         self._is_registered = is_registered
         self._margins: defaultdict[str, Margin] = defaultdict(Margin)
         self._expiries = Expiries()
-        self.arrivals: Counter[str] = Counter()
+        self.requests = Requests()
 
     async def infer(self, call: Call) -> Reply:
         """Raises: what DESIGN's table of errors names, each a child of AlpaServeError."""
         await self._count(call.model)
         model = self.groups.view.model(call.model)
         slo_s = model.allowed_s if call.slo_s is None else call.slo_s
-        deadline_s = min(call.arrival_s + slo_s, call.expires_s)
+        deadline_s = call.deadline_s = min(call.arrival_s + slo_s, call.expires_s)
         margin = self.margin(call.model)
         attempt = Attempt(self.groups, call, deadline_s, model.idempotent, margin)
         if math.isinf(deadline_s):
@@ -54,12 +55,12 @@ class Dispatcher:
         Raises: NotPlaced for a model that is registered and that no placement has told of yet.
         """
         if model in self.groups.view.deployment.models:
-            self.arrivals[model] += 1
+            self.requests.arrivals[model] += 1
             return
         with suppress(TimeoutError):
             async with asyncio.timeout(REGISTRY_WAIT_S):
                 if await self._is_registered(model):
-                    self.arrivals[model] += 1
+                    self.requests.arrivals[model] += 1
                     raise NotPlaced(f"model {model!r} is placed nowhere")
 
     def margin(self, model: str) -> Margin:

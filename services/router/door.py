@@ -15,10 +15,9 @@ import grpc
 
 from services.core.errors import DeadlinePassed, InvalidArgument
 from services.infra.expiry import Expiries
-from services.router.call import Call, Reply
+from services.router.call import NO_CALL, Call, Reply
 from services.router.dispatcher import Dispatcher
 from services.router.holdings import Holdings
-from services.router.metrics import ServedMetrics, note_failure
 
 Context = grpc.aio.ServicerContext[Any, Any]
 ReadCall = Callable[[bytes, float, float], Call]
@@ -32,7 +31,6 @@ class Door:
         self._dispatcher = dispatcher
         self._holdings = holdings
         self._receive_timeout_s = receive_timeout_s
-        self._served: dict[str, ServedMetrics] = {}
         self._prefix = uuid.uuid4().hex[:16]
         self._numbers = count()
         self._expiries = Expiries()
@@ -44,7 +42,7 @@ class Door:
 
         Raises: what the dispatcher raises; SloUnattainable if this router holds too much already.
         """
-        model, num_bytes = "", 0
+        call, num_bytes = NO_CALL, 0
         try:
             self._holdings.enter()
             try:
@@ -53,14 +51,13 @@ class Door:
                 arrival_s, left_s = monotonic(), context.time_remaining()
                 call = read(content, arrival_s, math.inf if left_s is None else arrival_s + left_s)
                 del content
-                model = call.model if call.model in self._dispatcher.groups.view.deployment.models else ""
                 reply = await self._dispatcher.infer(call)
             finally:
                 self._holdings.leave(num_bytes)
-        except Exception as error:
-            note_failure(model, error)
+        except BaseException as error:
+            self._dispatcher.requests.ended(call, error)
             raise
-        self._metrics(model).note(monotonic() - call.arrival_s, reply.predicted_finish_s)
+        self._dispatcher.requests.answered(call, reply)
         return call, reply
 
     async def received(self, context: Context) -> bytes:
@@ -76,8 +73,3 @@ class Door:
 
     def new_request_id(self) -> str:
         return f"{self._prefix}{next(self._numbers):x}"
-
-    def _metrics(self, model: str) -> ServedMetrics:
-        if model not in self._served:
-            self._served[model] = ServedMetrics(model)
-        return self._served[model]

@@ -127,7 +127,7 @@ async def test_routers_tell_the_version_they_serve(redis: Redis) -> None:
     await store.announce_router("r1", 7)
     await store.announce_router("r2", 8)
     await store.withdraw_router("r1")
-    assert await store.router_versions() == {keys.router("r2"): 8}
+    assert await store.router_versions() == {"r2": 8}
 
 
 async def test_withdrawing_without_redis_is_no_failure() -> None:

@@ -149,7 +149,7 @@ async def test_arrivals_are_counted_by_model(dispatcher: Dispatcher) -> None:
     for model in ("m", "m", "patient"):
         await dispatcher.infer(call(model))
     await failure(dispatcher, call("stranger"))
-    assert dispatcher.arrivals == {"m": 2, "patient": 1}
+    assert dispatcher.requests.arrivals == {"m": 2, "patient": 1}
 
 
 async def test_a_store_that_came_back_empty_takes_no_placement_away(dispatcher: Dispatcher) -> None:

@@ -210,3 +210,25 @@ async def test_other_costs_hold_for_what_waits_already() -> None:
     begun(clocks, 0.0)
     clocks.serve(replica("m", 2.0))
     assert clocks.planned(0.0) == [5.0]
+
+
+def test_a_stage_is_busy_while_it_runs_a_batch() -> None:
+    clocks = clocks_of(replica("m", 0.1, 0.2))
+    assert clocks.busy_s(0.5) == (0, 0)
+    admitted(clocks, replica("m", 0.1, 0.2), 1.0)
+    batch = begun(clocks, 1.0)
+    assert clocks.busy_s(1.05) == pytest.approx((0.05, 0))
+    clocks.stage_ended(batch, 1.1)
+    clocks.stage_began(batch, 1.2)
+    clocks.stage_ended(batch, 1.5)
+    clocks.gone(batch)
+    assert clocks.busy_s(9.0) == pytest.approx((0.1, 0.3))
+
+
+def test_busy_time_is_not_taken_back_with_a_batch_that_never_ran() -> None:
+    clocks = clocks_of(replica("m", 0.1))
+    admitted(clocks, replica("m", 0.1), 1.0)
+    batch = begun(clocks, 1.0)
+    told = clocks.busy_s(1.001)
+    clocks.gone(batch)
+    assert clocks.busy_s(1.002) == told

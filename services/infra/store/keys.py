@@ -16,6 +16,7 @@ DEVICE_COUNTER = "alpaserve:device:counter"
 DEVICE_BASES = "alpaserve:device:bases"
 ARRIVALS = "alpaserve:arrivals:"
 ARRIVAL_SUMS = "alpaserve:arrival-sums:"
+ACTIVITY = "alpaserve:activity:"
 DECISIONS = "alpaserve:decisions"
 REPLACEMENT_MEMORY = "alpaserve:decisions:memory"
 QUEUE_FEED = "alpaserve:queue:feed"
@@ -46,6 +47,10 @@ def arrivals(second: int) -> str:
 
 def arrival_sums(begin_s: int) -> str:
     return f"{ARRIVAL_SUMS}{begin_s}"
+
+
+def activity(second: int) -> str:
+    return f"{ACTIVITY}{second}"
 
 
 def measurements(fingerprint: str) -> str:

@@ -80,7 +80,7 @@ class MemberStore:
         names = [name async for name in self._redis.scan_iter(match=keys.ROUTERS)]
         versions = await self._redis.mget(names) if names else []
         return {
-            str(name, "utf-8"): int(version)
+            str(name, "utf-8").removeprefix(keys.router("")): int(version)
             for name, version in zip(names, versions, strict=True)
             if version is not None
         }

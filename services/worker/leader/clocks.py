@@ -34,6 +34,8 @@ class StageClocks:
         self._num_unplanned = 0
         self._corrected_s = 0.0
         self._pace = Pace()
+        self._busy_s = [0.0] * num_stages
+        self._told_busy_s = [0.0] * num_stages
 
     def serve(self, replica: Replica) -> None:
         """Predict with this replica from now on."""
@@ -93,6 +95,7 @@ class StageClocks:
         if batch.started_s is not None:
             time_here_s, profiled_s = now_s - batch.started_s, batch.latency_s[batch.stage]
             batch.execution_time_s += time_here_s
+            self._busy_s[batch.stage] += time_here_s
             batch.runs.append(StageRun(batch.started_s, now_s, profiled_s))
             self._pace.note(time_here_s, profiled_s, now_s)
         self._idle_since[batch.stage] = now_s
@@ -112,6 +115,16 @@ class StageClocks:
             line = self._lines[flight.model]
             batching.release(self._planned, len(line) + 1, len(line), line.costs.drain, 0, self.num_stages)
             self._num_unplanned += 1
+
+    def busy_s(self, now_s: float) -> tuple[float, ...]:
+        """For how long each stage has been running batches so far (num_stages,), those under way included; never less
+        than it was before."""
+        busy_s = list(self._busy_s)
+        for batch in self._begun.values():
+            if batch.started_s is not None:
+                busy_s[batch.stage] += now_s - batch.started_s
+        self._told_busy_s = list(map(max, self._told_busy_s, busy_s))
+        return tuple(self._told_busy_s)
 
     def _begun_batch(self, replica: Replica, members: tuple[Flight, ...], now_s: float) -> Batch:
         for member in members:

@@ -5,7 +5,8 @@ Its class is run as a Ray actor; the worker is its only caller.
 
 import asyncio
 from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import zip_longest
 from time import monotonic
 
 import structlog
@@ -15,6 +16,7 @@ from services.core.profile import ParallelConfig
 from services.infra.background import background, repeating
 from services.infra.logs import configure_logs
 from services.infra.server import settle_memory
+from services.infra.store.activity import ActivityStore, Busyness
 from services.infra.store.connection import OUTAGES, connect
 from services.infra.store.queues import PUBLISH_EVERY_S, QueueStore
 from services.worker.leader.dataplane import DataPlane
@@ -25,7 +27,7 @@ from services.worker.settings import WorkerSettings
 
 log = structlog.get_logger()
 
-HEARTBEAT_S = 0.5
+HEARTBEAT_S, REPORT_EVERY_S = 0.5, 1.0
 
 
 @dataclass(slots=True)
@@ -36,6 +38,14 @@ class LedGroup:
     stack: AsyncExitStack
     published_events: int = -1
     published_at_s: float = 0.0
+    looked_at_s: float = field(default_factory=monotonic)
+    busy_s: tuple[float, ...] = ()
+
+    def busyness(self) -> Busyness:
+        """How busy the stages were since the last call."""
+        now_s, before_s, before = monotonic(), self.looked_at_s, self.busy_s
+        self.looked_at_s, self.busy_s = now_s, self.leader.clocks.busy_s(now_s)
+        return Busyness(now_s - before_s, [now - then for now, then in zip_longest(self.busy_s, before, fillvalue=0.0)])
 
 
 class LeaderProcess:
@@ -64,7 +74,7 @@ class LeaderProcess:
     async def serve(self) -> None:
         """Publish queue states until `stop`; what was admitted then has `drain_s` to finish."""
         redis = connect(self._settings.redis_url)
-        async with background(self._publish(QueueStore(redis))):
+        async with background(self._publish(QueueStore(redis)), self._report(ActivityStore(redis))):
             await self._stopping.wait()
             for leader in self._leaders.values():
                 leader.refuse_all()
@@ -143,3 +153,11 @@ class LeaderProcess:
                 await asyncio.sleep(HEARTBEAT_S)
             for group in due:
                 group.published_events, group.published_at_s = group.leader.num_events, now_s
+
+    async def _report(self, activity: ActivityStore) -> None:
+        async for _ in repeating(REPORT_EVERY_S):
+            busyness = {name: group.busyness() for name, group in self._groups.items()}
+            try:
+                await activity.record_busyness(busyness)
+            except OUTAGES as error:
+                log.warning("busy_time_not_recorded", error=str(error))

@@ -1674,12 +1674,19 @@ class GroupStatus(_message.Message):
     IS_ALIVE_FIELD_NUMBER: _builtins.int
     NUM_IN_FLIGHT_FIELD_NUMBER: _builtins.int
     FREE_IN_S_FIELD_NUMBER: _builtins.int
+    STAGE_BUSY_SHARE_FIELD_NUMBER: _builtins.int
     is_alive: _builtins.bool
     num_in_flight: _builtins.int
     free_in_s: _builtins.float
     """Seconds until the last stage is free."""
     @_builtins.property
     def group(self) -> _placement_pb2.Group: ...
+    @_builtins.property
+    def stage_busy_share(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """What of the last minute, or of the group's life if that is shorter, each stage was busy; empty if its leader told
+        of nothing.
+        """
+
     def __init__(
         self,
         *,
@@ -1687,14 +1694,80 @@ class GroupStatus(_message.Message):
         is_alive: _builtins.bool = ...,
         num_in_flight: _builtins.int = ...,
         free_in_s: _builtins.float = ...,
+        stage_busy_share: _abc.Iterable[_builtins.float] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["group", b"group"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["free_in_s", b"free_in_s", "group", b"group", "is_alive", b"is_alive", "num_in_flight", b"num_in_flight"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["free_in_s", b"free_in_s", "group", b"group", "is_alive", b"is_alive", "num_in_flight", b"num_in_flight", "stage_busy_share", b"stage_busy_share"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GroupStatus: _TypeAlias = GroupStatus  # noqa: Y015
+
+@_typing.final
+class ModelStatus(_message.Message):
+    """A model's requests over the last minute."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    NUM_ARRIVALS_FIELD_NUMBER: _builtins.int
+    RATE_PER_S_FIELD_NUMBER: _builtins.int
+    NUM_MET_FIELD_NUMBER: _builtins.int
+    NUM_MISSED_FIELD_NUMBER: _builtins.int
+    ATTAINMENT_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    num_arrivals: _builtins.int
+    rate_per_s: _builtins.float
+    num_met: _builtins.int
+    """Those that ended by their deadline, and all others; callers' own mistakes and cancelled requests count as neither."""
+    num_missed: _builtins.int
+    attainment: _builtins.float
+    """The share that met it; absent if none ended."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        num_arrivals: _builtins.int = ...,
+        rate_per_s: _builtins.float = ...,
+        num_met: _builtins.int = ...,
+        num_missed: _builtins.int = ...,
+        attainment: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_attainment", b"_attainment", "attainment", b"attainment"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_attainment", b"_attainment", "attainment", b"attainment", "name", b"name", "num_arrivals", b"num_arrivals", "num_met", b"num_met", "num_missed", b"num_missed", "rate_per_s", b"rate_per_s"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__attainment: _TypeAlias = _typing.Literal["attainment"]  # noqa: Y015
+    _WhichOneofArgType__attainment: _TypeAlias = _typing.Literal["_attainment", b"_attainment"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__attainment) -> _WhichOneofReturnType__attainment | None: ...
+
+Global___ModelStatus: _TypeAlias = ModelStatus  # noqa: Y015
+
+@_typing.final
+class RouterStatus(_message.Message):
+    """A router that is alive."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    PLACEMENT_VERSION_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    placement_version: _builtins.int
+    """The one it serves under."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        placement_version: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "placement_version", b"placement_version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RouterStatus: _TypeAlias = RouterStatus  # noqa: Y015
 
 @_typing.final
 class GetStatusResponse(_message.Message):
@@ -1726,6 +1799,8 @@ class GetStatusResponse(_message.Message):
     WORKERS_FIELD_NUMBER: _builtins.int
     GROUPS_FIELD_NUMBER: _builtins.int
     RATE_PER_S_FIELD_NUMBER: _builtins.int
+    MODELS_FIELD_NUMBER: _builtins.int
+    ROUTERS_FIELD_NUMBER: _builtins.int
     placement_version: _builtins.int
     @_builtins.property
     def workers(self) -> _containers.RepeatedCompositeFieldContainer[Global___WorkerStatus]: ...
@@ -1735,6 +1810,12 @@ class GetStatusResponse(_message.Message):
     def rate_per_s(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
         """Requests per second over the last minute, by model."""
 
+    @_builtins.property
+    def models(self) -> _containers.RepeatedCompositeFieldContainer[Global___ModelStatus]:
+        """Every placed model, and every other that was asked for within the last minute; by name."""
+
+    @_builtins.property
+    def routers(self) -> _containers.RepeatedCompositeFieldContainer[Global___RouterStatus]: ...
     def __init__(
         self,
         *,
@@ -1742,10 +1823,12 @@ class GetStatusResponse(_message.Message):
         workers: _abc.Iterable[Global___WorkerStatus] | None = ...,
         groups: _abc.Iterable[Global___GroupStatus] | None = ...,
         rate_per_s: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
+        models: _abc.Iterable[Global___ModelStatus] | None = ...,
+        routers: _abc.Iterable[Global___RouterStatus] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["groups", b"groups", "placement_version", b"placement_version", "rate_per_s", b"rate_per_s", "workers", b"workers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["groups", b"groups", "models", b"models", "placement_version", b"placement_version", "rate_per_s", b"rate_per_s", "routers", b"routers", "workers", b"workers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
