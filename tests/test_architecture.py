@@ -39,19 +39,29 @@ def test_services_never_import_each_other(service: str) -> None:
     assert offenders(f"services/{service}", others) == []
 
 
-@pytest.mark.parametrize("directory", ["services/core", "services/planner/policies", "services/planner/controllers"])
+@pytest.mark.parametrize(
+    "directory", ["services/core", "services/pages", "services/planner/policies", "services/planner/controllers"]
+)
 def test_the_pure_part_knows_no_clock_and_no_outside(directory: str) -> None:
     assert offenders(directory, IMPURE) == []
 
 
 def test_core_imports_nothing_of_the_house_but_itself() -> None:
-    rooms = tuple(f"services.{room}" for room in (*SERVICES, "infra", "parallel"))
+    rooms = tuple(f"services.{room}" for room in (*SERVICES, "infra", "pages", "parallel"))
 
     assert offenders("services/core", rooms) == []
 
 
+def test_pages_are_made_of_core_objects() -> None:
+    rooms = tuple(f"services.{room}" for room in (*SERVICES, "infra", "parallel"))
+
+    assert offenders("services/pages", rooms) == []
+    for service in ("router", "worker", "profiler"):
+        assert offenders(f"services/{service}", ("services.pages",)) == []
+
+
 def test_infra_imports_no_service() -> None:
-    rooms = tuple(f"services.{room}" for room in (*SERVICES, "parallel"))
+    rooms = tuple(f"services.{room}" for room in (*SERVICES, "pages", "parallel"))
 
     assert offenders("services/infra", rooms) == []
 
@@ -73,7 +83,7 @@ def test_the_client_ships_without_the_services() -> None:
 
 def test_the_cli_asks_services_over_grpc_only() -> None:
     pure = ("services.core", "services.planner.policies", "services.planner.controllers")
-    allowed = (*pure, "services.infra.wire")
+    allowed = (*pure, "services.pages", "services.infra.wire")
 
     strangers = [line for line in offenders("clients/cli", ("services",)) if not line.split()[-1].startswith(allowed)]
     assert strangers == []

@@ -19,7 +19,7 @@ from services.core.problem import Problem
 from services.core.published_batching import PublishedProgress
 from services.core.queues import Queues, empty_queues
 from services.core.schedule import DISPATCH_RULES, EARLIEST_FREE
-from services.core.simulator import simulate_counts
+from services.core.simulator import serve_once, simulate, simulate_counts
 
 OURS = "ours"
 PUBLISHED = "published"
@@ -164,6 +164,18 @@ def simulate_batched(
     )
     chosen.ours(placement.dispatch_rule, requests, layout, batches, clocks, progress, lines, fates)
     return Outcome(fates.group, fates.finish_s, clocks.free_at, busy_s)
+
+
+def simulate_as_placed(problem: Problem, placement: Placement, asked: Batching | None = None) -> Outcome:
+    """Simulate once, in the batches that are asked for, else in those that the placement allows.
+
+    Raises: as `simulate_batched`.
+    """
+    batching = batching_for(placement, asked)
+    if batching is not None:
+        return simulate_batched(problem, placement, batching, kernels_once(problem.num_requests))
+    layout = problem.placement_layout(placement)
+    return simulate(problem, layout, placement.dispatch_rule, serve_once(problem.num_requests))
 
 
 def attained_share(problem: Problem, placement: Placement) -> float:

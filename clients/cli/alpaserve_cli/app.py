@@ -48,6 +48,12 @@ class Commands(LazyGroup):
             "replay",
             "Send a workload to routers as it would arrive, open loop, and count what came in time.",
         ),
+        Entry(
+            "report",
+            "alpaserve_cli.report",
+            "report",
+            "Write a placement under a workload, predicted and as a replay measured it, as one HTML file.",
+        ),
         Entry("models", "alpaserve_cli.models", "models_app", "Register, list and remove models."),
         Entry("workload", "alpaserve_cli.workload", "workload_app", "Draw, read, change and describe workloads."),
         Entry(

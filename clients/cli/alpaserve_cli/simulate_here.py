@@ -8,12 +8,12 @@ from typing import Any
 from alpaserve_cli.files import read_document, read_placement
 from alpaserve_cli.simulate_options import SimulateOptions
 from services.core.attainment import Report, report
-from services.core.batched_simulator import Batching, batching_for, kernels_once, simulate_batched
+from services.core.batched_simulator import Batching, simulate_as_placed
 from services.core.documents import parse_placement
 from services.core.errors import AlpaServeError, InvalidArgument
 from services.core.placement import Placement
 from services.core.problem import Problem
-from services.core.simulator import serve_once, simulate
+from services.core.simulator import serve_once
 from services.core.timeline import report_timeline, simulate_timeline
 from services.core.timeline_documents import has_windows, parse_timeline
 
@@ -58,10 +58,4 @@ def simulate_placement(problem: Problem, placement: Placement, batching: Batchin
 
     Raises: InvalidPlacement, UnknownProfile or DoesNotFit if the placement cannot be.
     """
-    chosen = batching_for(placement, batching)
-    if chosen is not None:
-        outcome = simulate_batched(problem, placement, chosen, kernels_once(problem.num_requests))
-    else:
-        layout = problem.placement_layout(placement)
-        outcome = simulate(problem, layout, placement.dispatch_rule, serve_once(problem.num_requests))
-    return report(problem, placement, outcome)
+    return report(problem, placement, simulate_as_placed(problem, placement, batching))

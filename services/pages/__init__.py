@@ -1,0 +1,1 @@
+"""Web pages and reports: templates, and pictures laid out from core objects. Pure."""
