@@ -46,6 +46,10 @@ class Messages(asyncio.Protocol, Generic[ReceivedT]):
         self._beat: asyncio.TimerHandle | None = None
         self.is_lost = asyncio.Event()
 
+    def allow(self, max_message_bytes: int) -> None:
+        """Take messages of another size from now on: of strangers, one may not want large ones."""
+        self._max_message_bytes = max_message_bytes
+
     def received(self, message: ReceivedT) -> None:
         """Take a message."""
         raise NotImplementedError

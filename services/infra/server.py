@@ -16,7 +16,6 @@ from prometheus_client import start_http_server
 
 from services.infra.errors import Gate, Guarded
 from services.infra.security.authorization import Authorization
-from services.infra.security.tokens import Tokens
 from services.infra.settings import ServiceSettings
 
 log = structlog.get_logger()
@@ -88,8 +87,8 @@ class Server:
         self._settings = settings
         allow_connections(settings.max_connections)
         options = [*KEEPALIVE, *bounds(settings), ("grpc.so_reuseport", int(shares_port))]
-        tls, tokens = settings.tls, settings.tokens_file
-        guards = [Authorization(Tokens(tokens))] if tokens is not None else None
+        tls, gatekeeper = settings.tls, settings.gatekeeper()
+        guards = [Authorization(gatekeeper)] if gatekeeper is not None else None
         self._grpc = grpc.aio.server(interceptors=guards, options=options)
         self._gate = Gate()
         self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]  # the stubs lack it

@@ -4,15 +4,12 @@ import sys
 from typing import Any, TypeVar
 
 from pydantic import Field, SecretStr, ValidationError
-from pydantic_settings import SettingsConfigDict
 
 from services.infra.security.settings import SecuritySettings
 
 
 class ServiceSettings(SecuritySettings):
     """What every service is told."""
-
-    model_config = SettingsConfigDict(env_prefix="ALPASERVE_", extra="ignore", frozen=True)
 
     redis_url: str = Field(description="The shared store, for example redis://127.0.0.1:6379/0.", min_length=1)
     host: str = Field("127.0.0.1", description="Address to listen on.")

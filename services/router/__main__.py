@@ -65,7 +65,8 @@ async def serve(settings: RouterSettings) -> None:
     name = settings.router_name or uuid.uuid4().hex[:12]
     redis = connect(settings.redis_url)
     placements, members = PlacementStore(redis), MemberStore(redis)
-    dispatcher = Dispatcher(Groups(name, settings.max_message_bytes), ModelStore(redis).is_registered)
+    groups = Groups(name, settings.max_message_bytes, settings.credentials())
+    dispatcher = Dispatcher(groups, ModelStore(redis).is_registered)
     server = Server(settings, shares_port=settings.shares_port)
     holdings = Holdings(settings.max_in_flight, settings.max_in_flight_bytes)
     door = Door(dispatcher, holdings, settings.receive_timeout_s)

@@ -8,6 +8,7 @@ import structlog
 from alpaserve.v1 import leader_pb2
 
 from services.core.deployment import DeployedGroup, Deployment
+from services.infra.security.links import NO_CREDENTIALS, Credentials
 from services.router.link import GroupLink
 from services.router.view import PlacementView, Report
 
@@ -19,9 +20,10 @@ UNREACHED_WAIT_S = 1.0
 class Groups:
     """One link per group, over the current view."""
 
-    def __init__(self, router: str, max_message_bytes: int) -> None:
+    def __init__(self, router: str, max_message_bytes: int, credentials: Credentials = NO_CREDENTIALS) -> None:
         self._router = router
         self._max_message_bytes = max_message_bytes
+        self._credentials = credentials
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._links: dict[str, GroupLink] = {}
         self._unreachable: set[str] | None = None
@@ -79,7 +81,7 @@ class Groups:
         return self._unreachable
 
     def _new_link(self, group: DeployedGroup) -> GroupLink:
-        return GroupLink(group.name, group.address, self._router, self._max_message_bytes, self._forget_reachability)
+        return GroupLink(group, self._router, self._max_message_bytes, self._forget_reachability, self._credentials)
 
     def _forget_reachability(self) -> None:
         self._unreachable = None

@@ -8,9 +8,11 @@ from contextlib import suppress
 import structlog
 from alpaserve.v1 import leader_pb2
 
+from services.core.deployment import DeployedGroup
 from services.core.errors import GroupUnavailable
 from services.infra.background import background, repeating
 from services.infra.messages import ENVELOPE_BYTES, Messages
+from services.infra.security.links import NO_CREDENTIALS, Credentials
 from services.router.call import Call
 
 log = structlog.get_logger()
@@ -26,12 +28,12 @@ class Unsent(GroupUnavailable):
 class LeaderConnection(Messages[leader_pb2.FromLeader]):
     """Requests out, in any order one answer to each."""
 
-    def __init__(self, group: str, router: str, max_message_bytes: int, on_change: Callable[[], None]) -> None:
+    def __init__(self, opening: leader_pb2.Open, max_message_bytes: int, on_change: Callable[[], None]) -> None:
         super().__init__(leader_pb2.FromLeader, max_message_bytes)
         self.is_open = False
         self.num_submitted = 0
-        self._group = group
-        self._router = router
+        self._opening = opening
+        self._group = opening.group
         self._on_change = on_change
         self._answers: dict[int, asyncio.Future[Response]] = {}
 
@@ -68,7 +70,7 @@ class LeaderConnection(Messages[leader_pb2.FromLeader]):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        self.send(leader_pb2.ToLeader(open=leader_pb2.Open(group=self._group, router=self._router)))
+        self.send(leader_pb2.ToLeader(open=self._opening))
 
     def received(self, message: leader_pb2.FromLeader) -> None:
         kind = message.WhichOneof("message")
@@ -98,10 +100,16 @@ class GroupLink:
     """Keeps a connection to a leader, from `run` to `close`. `on_change` is called when it opens and when it breaks."""
 
     def __init__(
-        self, group: str, address: str, router: str, max_message_bytes: int, on_change: Callable[[], None]
+        self,
+        group: DeployedGroup,
+        router: str,
+        max_message_bytes: int,
+        on_change: Callable[[], None],
+        credentials: Credentials = NO_CREDENTIALS,
     ) -> None:
-        self.group = group
-        self.address = address
+        self.group = group.name
+        self.address = group.address
+        self._credentials = credentials
         self._router = router
         self._max_message_bytes = max_message_bytes + ENVELOPE_BYTES
         self._on_change = on_change
@@ -153,14 +161,17 @@ class GroupLink:
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(CONNECT_WITHIN_S):
-                _, connection = await loop.create_connection(self._new_connection, host, int(port))
+                _, connection = await loop.create_connection(
+                    self._new_connection, host, int(port), ssl=self._credentials.context
+                )
                 return connection
         except (OSError, TimeoutError) as error:
             log.debug("leader_not_reached", group=self.group, address=self.address, error=str(error))
             return None
 
     def _new_connection(self) -> LeaderConnection:
-        self._connection = LeaderConnection(self.group, self._router, self._max_message_bytes, self._changed)
+        opening = leader_pb2.Open(group=self.group, router=self._router, token=self._credentials.token())
+        self._connection = LeaderConnection(opening, self._max_message_bytes, self._changed)
         return self._connection
 
     def _changed(self) -> None:

@@ -1,5 +1,9 @@
 """The `alpaserve` command: one place where its subcommands come together."""
 
+import os
+from pathlib import Path
+from typing import Annotated
+
 import typer
 
 from alpaserve_cli.lazy import Entry, LazyGroup
@@ -83,5 +87,18 @@ app = typer.Typer(
 
 
 @app.callback()
-def alpaserve() -> None:
+def alpaserve(
+    tls_ca: Annotated[
+        Path | None, typer.Option(envvar="ALPASERVE_TLS_CA", help="CA that signed the services' certificates.")
+    ] = None,
+    tls_certificate: Annotated[
+        Path | None, typer.Option(envvar="ALPASERVE_TLS_CERTIFICATE", help="Certificate to show to services.")
+    ] = None,
+    tls_key: Annotated[Path | None, typer.Option(envvar="ALPASERVE_TLS_KEY", help="Its private key.")] = None,
+    token_file: Annotated[
+        Path | None, typer.Option(envvar="ALPASERVE_TOKEN_FILE", help="File with a token; or set ALPASERVE_TOKEN.")
+    ] = None,
+) -> None:
     """Serve many models on one cluster within their SLOs."""
+    given = {"TLS_CA": tls_ca, "TLS_CERTIFICATE": tls_certificate, "TLS_KEY": tls_key, "TOKEN_FILE": token_file}
+    os.environ |= {f"ALPASERVE_{name}": str(path) for name, path in given.items() if path is not None}

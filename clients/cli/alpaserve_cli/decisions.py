@@ -8,6 +8,7 @@ from alpaserve.v1 import planner_pb2
 from alpaserve_client import PlannerClient
 
 from alpaserve_cli.addresses import DEFAULT_PLANNER, PlannerOption
+from alpaserve_cli.connecting import connection
 from alpaserve_cli.output import Output, OutputOption, print_json, print_table
 from alpaserve_cli.placements import running_document
 from alpaserve_cli.wire import enum_name
@@ -29,7 +30,7 @@ def decisions(
 
     The newest first. With --watch every line is one decision, with --output json a document of its own.
     """
-    with PlannerClient(planner) as client:
+    with PlannerClient(planner, connection()) as client:
         if watch:
             for decision in client.watch_decisions(limit):
                 document = decision_document(decision)

@@ -6,6 +6,7 @@ from pathlib import Path
 from alpaserve.v1 import planner_pb2
 from alpaserve_client import PlannerClient
 
+from alpaserve_cli.connecting import connection
 from alpaserve_cli.failures import CommandError
 from alpaserve_cli.plan_service import to_probe
 from alpaserve_cli.request_files import describe_files
@@ -35,7 +36,7 @@ def capacity_with_service(
     if kept is not None:
         request.capacity.placement.CopyFrom(placement_message(kept))
     probes = []
-    with PlannerClient(planner) as client:
+    with PlannerClient(planner, connection()) as client:
         for response in client.explore(request):
             event = response.WhichOneof("event")
             if event == "probe":
@@ -58,7 +59,7 @@ def to_capacity(message: planner_pb2.CapacityFound, probes: tuple[Probe, ...]) -
 def grid_with_service(request: planner_pb2.ExploreRequest, planner: str, on_cell: Callable[[Cell], None]) -> list[Cell]:
     """Have a grid planned, and hear of every cell as it is done."""
     cells = []
-    with PlannerClient(planner) as client:
+    with PlannerClient(planner, connection()) as client:
         for response in client.explore(request):
             cells.append(to_cell(response.cell))
             on_cell(cells[-1])

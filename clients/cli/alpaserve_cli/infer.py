@@ -11,6 +11,7 @@ from alpaserve_client import Client, InferResult
 from numpy.typing import NDArray
 
 from alpaserve_cli.addresses import DEFAULT_ROUTER, RouterOption
+from alpaserve_cli.connecting import connection
 from alpaserve_cli.inputs import json_array
 from alpaserve_cli.output import Output, OutputOption, print_json, print_table
 from services.core.errors import InvalidArgument
@@ -34,7 +35,7 @@ def infer(
     arrays = dict(parse_input(given) for given in inputs or ())
     if text is not None:
         arrays |= tokenize(text, tokenizer)
-    with Client(router) as client:
+    with Client(router, connection()) as client:
         try:
             result = client.infer(model, arrays, slo_s=slo, timeout_s=timeout)
         except ValueError as error:

@@ -8,6 +8,7 @@ from alpaserve.v1 import model_pb2
 from alpaserve_client import PlannerClient
 
 from alpaserve_cli.addresses import DEFAULT_PLANNER, PlannerOption
+from alpaserve_cli.connecting import connection
 from alpaserve_cli.files import read_text
 from alpaserve_cli.output import Output, OutputOption, print_json, print_table
 from alpaserve_cli.wire import model_spec, service_level
@@ -71,7 +72,7 @@ def add(
         nodes=node or (),
         min_nodes=min_nodes,
     )
-    with PlannerClient(planner) as client:
+    with PlannerClient(planner, connection()) as client:
         stored = client.register_model(model)
     _print_models([stored], output)
 
@@ -79,7 +80,7 @@ def add(
 @models_app.command("list")
 def list_models(planner: PlannerOption = DEFAULT_PLANNER, output: OutputOption = Output.TABLE) -> None:
     """List the registered models."""
-    with PlannerClient(planner) as client:
+    with PlannerClient(planner, connection()) as client:
         registered = client.list_models()
     _print_models(registered, output)
 
@@ -87,7 +88,7 @@ def list_models(planner: PlannerOption = DEFAULT_PLANNER, output: OutputOption =
 @models_app.command()
 def remove(name: NameArgument, planner: PlannerOption = DEFAULT_PLANNER, output: OutputOption = Output.TABLE) -> None:
     """Forget a model that no group holds."""
-    with PlannerClient(planner) as client:
+    with PlannerClient(planner, connection()) as client:
         client.remove_model(name)
     if output is Output.JSON:
         print_json({"removed": name})

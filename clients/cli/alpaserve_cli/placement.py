@@ -9,6 +9,7 @@ from alpaserve.v1 import planner_pb2
 from alpaserve_client import PlannerClient
 
 from alpaserve_cli.addresses import DEFAULT_PLANNER, PlannerOption
+from alpaserve_cli.connecting import connection
 from alpaserve_cli.files import read_document, read_placement
 from alpaserve_cli.output import Output, OutputOption, print_json
 from alpaserve_cli.placements import diff_document, down_document, print_diff, print_running, running_document
@@ -26,7 +27,7 @@ def placement(
 
     With --watch and --output json every line is a document of its own.
     """
-    with PlannerClient(planner) as client:
+    with PlannerClient(planner, connection()) as client:
         if watch:
             for changed in client.watch_placement():
                 if output is Output.JSON:
@@ -60,7 +61,7 @@ def apply(
     """
     if file is None and not watch:
         raise InvalidArgument("name a placement to apply, or --watch the transition that is under way")
-    with PlannerClient(planner) as client:
+    with PlannerClient(planner, connection()) as client:
         if file is None:
             from alpaserve_cli.watching import watch_next
 
@@ -89,7 +90,7 @@ def rollback(
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Make an older version's placement the running one, as a new version."""
-    with PlannerClient(planner) as client:
+    with PlannerClient(planner, connection()) as client:
         applied = client.rollback(version)
     if output is Output.JSON:
         print_json(applied_document(applied))

@@ -6,6 +6,7 @@ from typing import Any
 from alpaserve.v1 import planner_pb2
 from alpaserve_client import PlannerClient
 
+from alpaserve_cli.connecting import connection
 from alpaserve_cli.failures import CommandError
 from alpaserve_cli.output import Output, percent, print_json, print_table, progress_line
 from alpaserve_cli.placement import print_applied
@@ -66,7 +67,7 @@ def _search(
     request: planner_pb2.PlanRequest, planner: str
 ) -> tuple[planner_pb2.PlanFound, planner_pb2.PlacementApplied | None]:
     found, applied = None, None
-    with PlannerClient(planner) as client, progress_line() as line:
+    with PlannerClient(planner, connection()) as client, progress_line() as line:
         for response in client.plan(request):
             event = response.WhichOneof("event")
             if event == "progress":

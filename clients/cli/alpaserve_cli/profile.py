@@ -10,6 +10,7 @@ from alpaserve.v1 import model_pb2, profiler_pb2
 from alpaserve_client import ProfilerClient
 
 from alpaserve_cli.addresses import DEFAULT_PROFILER, ProfilerOption
+from alpaserve_cli.connecting import connection
 from alpaserve_cli.files import read_profiles, read_text
 from alpaserve_cli.output import Output, OutputOption, ProgressLine, progress_line
 from alpaserve_cli.profile_output import print_names, print_overheads, print_profiles, print_pruned, summary
@@ -52,7 +53,7 @@ def profile(
     """Profile MODELS under parallel configs; or --import, --import-alpa, --list, --show what is stored."""
     if [bool(models), file is not None, alpa_file is not None, show_names, bool(shown)].count(True) != 1:
         raise InvalidArgument("give one of MODELS, --import, --import-alpa, --list and --show")
-    with ProfilerClient(profiler) as client:
+    with ProfilerClient(profiler, connection()) as client:
         if file is not None:
             print_names(_import(client, file), output)
         elif alpa_file is not None:

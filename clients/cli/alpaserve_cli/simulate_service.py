@@ -5,6 +5,7 @@ from pathlib import Path
 from alpaserve.v1 import planner_pb2
 from alpaserve_client import PlannerClient
 
+from alpaserve_cli.connecting import connection
 from alpaserve_cli.files import read_placement
 from alpaserve_cli.request_files import describe_files
 from alpaserve_cli.simulate_here import read_windows
@@ -38,7 +39,7 @@ def simulate_with_service(
     request.dispatch = options.dispatch or ""
     if options.batching is not None:
         request.batching, request.batching_rule = options.batching.max_size, options.batching.rule
-    with PlannerClient(planner) as client:
+    with PlannerClient(planner, connection()) as client:
         return to_report(client.simulate(request))
 
 

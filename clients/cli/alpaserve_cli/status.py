@@ -6,13 +6,14 @@ from alpaserve.v1 import planner_pb2
 from alpaserve_client import PlannerClient
 
 from alpaserve_cli.addresses import DEFAULT_PLANNER, PlannerOption
+from alpaserve_cli.connecting import connection
 from alpaserve_cli.output import Output, OutputOption, print_json, print_table
 from alpaserve_cli.placements import group_document, ranges
 
 
 def status(planner: PlannerOption = DEFAULT_PLANNER, output: OutputOption = Output.TABLE) -> None:
     """Show the running system."""
-    with PlannerClient(planner) as client:
+    with PlannerClient(planner, connection()) as client:
         found = client.status()
     if output is Output.JSON:
         print_json(status_document(found))

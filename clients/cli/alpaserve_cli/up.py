@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
+from alpaserve_client.security import tls_of_environment
 
 from alpaserve_cli.embedded_redis import EmbeddedRedis
 from alpaserve_cli.failures import CommandError
@@ -20,6 +21,8 @@ from alpaserve_cli.health import wait_until_healthy
 from alpaserve_cli.output import Output, OutputOption, print_json, print_table
 from alpaserve_cli.processes import ServiceProcess
 from alpaserve_cli.ray_host import with_ray
+from alpaserve_cli.secured import secured, security_files
+from alpaserve_cli.security_files import SecurityFiles
 from alpaserve_cli.supervisor import Member, Supervisor
 
 _POLL_S = 0.1
@@ -98,6 +101,16 @@ def up(
         Controller | None, typer.Option("--controller", help="What gives a reason to look for another placement.")
     ] = None,
     drain: Annotated[float, typer.Option("--drain", min=0, help="Seconds that admitted work has to finish.")] = 30.0,
+    secure: Annotated[
+        bool, typer.Option("--secure", help="Ask callers for certificates and tokens, made for development if absent.")
+    ] = False,
+    security_dir: Annotated[
+        Path | None, typer.Option("--security-dir", help="Where these are; by default in --data-dir.")
+    ] = None,
+    models_dir: Annotated[
+        Path | None,
+        typer.Option("--models-dir", help="With --secure: where checkpoints are; else in --data-dir."),
+    ] = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Run the whole system: Redis, planner, worker, profiler, routers.
@@ -109,6 +122,7 @@ def up(
     layout = Layout(executor.value, num_devices, memory_bytes, routers, host, port, planner, share_port)
     check_ports(layout)
     directory = data_dir.expanduser()
+    files = security_files(security_dir or directory / "security", host) if secure else None
     redis = None if redis_url else EmbeddedRedis(directory / "redis")
     supervisor = Supervisor(directory / "logs", redis)
     _stop_on_signals()
@@ -116,13 +130,17 @@ def up(
         try:
             url = redis.start() if redis else redis_url
             services = members(layout, directory, url, drain)
+            if files is not None:
+                services = secured(services, files, models_dir or directory / "models")
             worker = next(member for member in services if member.service == "worker")
             ray, joining = with_ray(worker)
             supervisor.start_all([ray])
             processes = supervisor.start_all([joining if member is worker else member for member in services])
             for process in processes.values():
-                wait_until_healthy(process.address, _HEALTH_TIMEOUT_S)
-            print_processes(processes, directory / "logs", output)
+                wait_until_healthy(
+                    process.address, _HEALTH_TIMEOUT_S, tls_of_environment({**os.environ, **services[0].env})
+                )
+            print_processes(processes, directory / "logs", files, output)
             supervise(supervisor)
         finally:
             supervisor.stop_all(drain + _DRAIN_MARGIN_S)
@@ -195,14 +213,19 @@ def _port(layout: Layout, offset: int) -> dict[str, str]:
     return {"ALPASERVE_PORT": str(layout.first_port + offset if layout.first_port else 0)}
 
 
-def print_processes(processes: Mapping[str, ServiceProcess], log_dir: Path, output: Output) -> None:
+def print_processes(
+    processes: Mapping[str, ServiceProcess], log_dir: Path, files: SecurityFiles | None, output: Output
+) -> None:
     """Print who serves where; as JSON addresses by name."""
     if output is Output.JSON:
         addresses = {name: process.address for name, process in processes.items()}
         pids = {name: process.pid for name, process in processes.items()}
-        print_json({"addresses": addresses, "pids": pids, "log_dir": str(log_dir)})
+        security = {} if files is None else {"security_dir": str(files.directory)}
+        print_json({"addresses": addresses, "pids": pids, "log_dir": str(log_dir), **security})
     else:
         rows = ((name, process.address, process.pid) for name, process in processes.items())
         print_table("Serving", ("service", "address", "process"), rows)
+        if files is not None:
+            print(f"`. {files.client_env}` lets a shell's alpaserve commands in")
         print(f"logs in {log_dir}; Ctrl-C ends it")
     sys.stdout.flush()

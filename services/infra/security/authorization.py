@@ -10,7 +10,7 @@ from prometheus_client import Counter
 from services.core.errors import AlpaServeError
 from services.infra.errors import abort, status_of
 from services.infra.security.scopes import Access, ByRequest, need_of
-from services.infra.security.tokens import Caller, Scope, Tokens
+from services.infra.security.tokens import Caller, Gatekeeper, Scope
 
 log = structlog.get_logger()
 
@@ -22,8 +22,8 @@ REFUSED = Counter("alpaserve_calls_refused", "Calls refused for want of a token 
 class Authorization(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # generic in the stubs only
     """Stands before every method of a server."""
 
-    def __init__(self, tokens: Tokens) -> None:
-        self._tokens = tokens
+    def __init__(self, gatekeeper: Gatekeeper) -> None:
+        self._gatekeeper = gatekeeper
 
     async def intercept_service(
         self, continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler]], details: grpc.HandlerCallDetails
@@ -33,7 +33,7 @@ class Authorization(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # ge
         if handler is None or need is Access.ANYBODY:
             return handler
         try:
-            caller = self._tokens.caller(authorization_of(details))
+            caller = self._gatekeeper.caller(authorization_of(details))
             if isinstance(need, Scope):
                 caller.require(need)
         except AlpaServeError as error:

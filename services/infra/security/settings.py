@@ -6,15 +6,20 @@ from typing import Annotated, Self
 
 from alpaserve_client.security import Tls, check_token
 from pydantic import BeforeValidator, Field, SecretStr, model_validator
-from pydantic_settings import BaseSettings
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from services.core.errors import InvalidArgument
+from services.infra.security.links import Credentials, Entrance
 from services.infra.security.tls import TlsFiles
+from services.infra.security.tokens import Gatekeeper, TokensFile, read_tokens
 
 OptionalPath = Annotated[Path | None, BeforeValidator(lambda given: given or None)]
 
 
 class SecuritySettings(BaseSettings):
     """All of it is off by default."""
+
+    model_config = SettingsConfigDict(env_prefix="ALPASERVE_", extra="ignore", frozen=True)
 
     tls_certificate: OptionalPath = Field(
         None, description="This process's certificate, PEM, shown by its servers and in its calls; switches TLS on."
@@ -44,6 +49,18 @@ class SecuritySettings(BaseSettings):
         """For calls to other processes."""
         return None if self.tls is None else Tls(self.tls.ca, self.tls.certificate, self.tls.key)
 
+    def credentials(self) -> Credentials:
+        """For connections to leaders."""
+        return Credentials(None if self.tls is None else self.tls.client_context(), self.own_token)
+
+    def gatekeeper(self) -> Gatekeeper | None:
+        """None where no token is asked for. Raises: InvalidArgument for a file of no use."""
+        return None if self.tokens_file is None else TokensFile(self.tokens_file)
+
+    def entrance(self) -> Entrance:
+        """For leaders. Raises: InvalidArgument as above."""
+        return Entrance(None if self.tls is None else self.tls.server_context(), self.gatekeeper())
+
     def own_token(self) -> str:
         """Empty where there is none. Raises: OSError if its file cannot be read."""
         given = self.token.get_secret_value()
@@ -62,6 +79,10 @@ class SecuritySettings(BaseSettings):
             if self.tls is not None:
                 self.tls.check()
             check_token(self.own_token(), self.calling_tls)
+            if self.tokens_file is not None:
+                read_tokens(self.tokens_file)
+        except InvalidArgument as error:
+            raise ValueError(str(error)) from None
         except SSLError as error:
             raise ValueError(f"certificate, key and CA of TLS do not load: {error.reason}") from None
         except OSError as error:

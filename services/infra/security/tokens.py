@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from time import monotonic
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Protocol
 
 import structlog
 import yaml
@@ -43,6 +43,26 @@ class Caller:
             raise PermissionDenied(f"needs scope {scope}; token {self.name!r} has {', '.join(sorted(self.scopes))}")
 
 
+class Gatekeeper(Protocol):
+    """Knows callers by a header `Bearer TOKEN`, or `Basic` with the token as the password."""
+
+    def caller(self, authorization: str | None) -> Caller:
+        """Raises: Unauthenticated; what the caller sent is not repeated."""
+
+
+class OneToken:
+    """A token for one purpose, which only this system's own processes hear of."""
+
+    def __init__(self, token: str, scope: Scope) -> None:
+        self._digest = digest_of(token.encode())
+        self._caller = Caller("own", frozenset({scope}))
+
+    def caller(self, authorization: str | None) -> Caller:
+        if not hmac.compare_digest(self._digest, digest_of(token_of(authorization))):
+            raise Unauthenticated("unknown token")
+        return self._caller
+
+
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
@@ -62,7 +82,7 @@ class TokensDocument(_Strict):
     tokens: tuple[TokenRow, ...]
 
 
-class Tokens:
+class TokensFile:
     """The tokens of a file. One that has become unreadable changes nothing; the log says so."""
 
     def __init__(self, path: Path) -> None:
@@ -73,17 +93,8 @@ class Tokens:
         self._callers = read_tokens(path)
 
     def caller(self, authorization: str | None) -> Caller:
-        """By a header `Bearer TOKEN`, or `Basic` with the token as the password.
-
-        Raises: Unauthenticated; what the caller sent is not repeated.
-        """
-        if not authorization:
-            raise Unauthenticated("no token: send authorization: Bearer TOKEN")
-        return self._known(_token_of(authorization))
-
-    def _known(self, token: bytes) -> Caller:
         self._look()
-        digest, found = hashlib.sha256(token).digest(), None
+        digest, found = digest_of(token_of(authorization)), None
         for known, caller in self._callers:
             if hmac.compare_digest(known, digest):
                 found = caller
@@ -114,7 +125,14 @@ def _stamp(path: Path) -> tuple[int, ...]:
     return found.st_ino, found.st_mtime_ns, found.st_size
 
 
-def _token_of(authorization: str) -> bytes:
+def digest_of(token: bytes) -> bytes:
+    return hashlib.sha256(token).digest()
+
+
+def token_of(authorization: str | None) -> bytes:
+    """Raises: Unauthenticated."""
+    if not authorization:
+        raise Unauthenticated("no token: send authorization: Bearer TOKEN")
     scheme, _, given = authorization.partition(" ")
     if scheme.lower() == "bearer":
         return given.strip().encode()

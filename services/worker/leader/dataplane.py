@@ -12,7 +12,9 @@ from alpaserve.v1 import leader_pb2, router_pb2
 from alpaserve_client.tensors import decode_tensor, encode_tensor
 from google.protobuf.message import DecodeError
 
+from services.core.errors import AlpaServeError
 from services.infra.messages import ENVELOPE_BYTES, Messages
+from services.infra.security.links import OPEN_TO_ALL, Entrance
 from services.worker.leader.flight import Failed, Failure, Flight, Outcome, Rejected, Served
 from services.worker.leader.group import GroupLeader
 
@@ -33,8 +35,11 @@ _BROKEN = Failed(Failure.INTERNAL, "internal error", started=True)
 class DataPlane:
     """Where routers come in: each of their connections names the group that it is for."""
 
-    def __init__(self, leaders: Mapping[str, GroupLeader], max_message_bytes: int) -> None:
+    def __init__(
+        self, leaders: Mapping[str, GroupLeader], max_message_bytes: int, entrance: Entrance = OPEN_TO_ALL
+    ) -> None:
         self._leaders = leaders
+        self._entrance = entrance
         self._max_message_bytes = max_message_bytes
         self._received: dict[str, dict[str, int]] = {}
         self._doors: set[Door] = set()
@@ -43,9 +48,7 @@ class DataPlane:
     async def open(self, host: str, port: int) -> int:
         """Let routers in, at a port of this host (0: a free one); returns it. Raises: OSError if it is taken."""
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(
-            lambda: Door(self, self._max_message_bytes + ENVELOPE_BYTES), host, port
-        )
+        self._server = await loop.create_server(lambda: Door(self), host, port, ssl=self._entrance.context)
         return int(self._server.sockets[0].getsockname()[1])
 
     async def close(self) -> None:
@@ -60,10 +63,15 @@ class DataPlane:
                 await asyncio.gather(*(door.is_lost.wait() for door in doors))
 
     def enter(self, door: "Door", opening: leader_pb2.Open) -> GroupLeader | None:
-        """The leader of the group that is meant; None if it is not led here."""
+        """The leader of the group that is meant; None if it is not led here.
+
+        Raises: Unauthenticated, PermissionDenied.
+        """
+        self._entrance.admit(opening)
         leader = self._leaders.get(opening.group)
         if leader is not None:
             self._doors.add(door)
+            door.allow(self._max_message_bytes + ENVELOPE_BYTES)
             self._received.setdefault(leader.name, {})
         return leader
 
@@ -100,8 +108,8 @@ class DataPlane:
 class Door(Messages[leader_pb2.ToLeader]):
     """One router's requests to one group: admitted as they come, answered as they end."""
 
-    def __init__(self, plane: DataPlane, max_message_bytes: int) -> None:
-        super().__init__(leader_pb2.ToLeader, max_message_bytes)
+    def __init__(self, plane: DataPlane) -> None:
+        super().__init__(leader_pb2.ToLeader, ENVELOPE_BYTES)
         self._plane = plane
         self._leader: GroupLeader | None = None
         self._router = ""
@@ -132,7 +140,12 @@ class Door(Messages[leader_pb2.ToLeader]):
             self._refuse("the first message of a connection must be open")
             return
         self._router = message.open.router
-        self._leader = self._plane.enter(self, message.open)
+        try:
+            self._leader = self._plane.enter(self, message.open)
+        except AlpaServeError as error:
+            log.warning("router_refused", router=self._router, why=str(error))
+            self._refuse(str(error))
+            return
         if self._leader is None:
             self._refuse(f"group {message.open.group!r} is not led here")
         else:

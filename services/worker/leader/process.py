@@ -56,7 +56,7 @@ class LeaderProcess:
         self._settings = settings
         self._groups: dict[str, LedGroup] = {}
         self._leaders: dict[str, GroupLeader] = {}
-        self._plane = DataPlane(self._leaders, settings.max_message_bytes)
+        self._plane = DataPlane(self._leaders, settings.max_message_bytes, settings.entrance())
         self._stopping = asyncio.Event()
 
     async def answers(self) -> None:

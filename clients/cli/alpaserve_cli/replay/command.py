@@ -12,6 +12,7 @@ import uvloop
 from alpaserve_client import PlannerClient
 
 from alpaserve_cli.addresses import DEFAULT_PLANNER, DEFAULT_ROUTER
+from alpaserve_cli.connecting import connection
 from alpaserve_cli.failures import CommandError
 from alpaserve_cli.files import read_placement, read_profiles, read_spec, read_workload
 from alpaserve_cli.inputs import InputSource, no_inputs, random_tokens, read_json, read_npz
@@ -73,7 +74,9 @@ def replay(
     arrivals = read_workload(workload)
     prediction = _prediction(spec, profiles, placement, planner or DEFAULT_PLANNER)
     try:
-        options = ReplayOptions(_slo_s(slo, arrivals.names, prediction, planner), speed, timeout)
+        options = ReplayOptions(
+            _slo_s(slo, arrivals.names, prediction, planner), speed, timeout, connection=connection()
+        )
     except ValueError as error:
         raise InvalidArgument(str(error)) from None
     run = Replay(arrivals, router or [DEFAULT_ROUTER], _inputs(inputs, inputs_json), options)
@@ -115,7 +118,7 @@ def _prediction(spec: Path | None, profiles: Path | None, placement: Path | None
 
 
 def _running_placement(planner: str) -> Placement:
-    with PlannerClient(planner) as client:
+    with PlannerClient(planner, connection()) as client:
         return to_placement(client.placement().placement)
 
 
@@ -131,7 +134,7 @@ def _slo_s(
 
 def _registered_slo_s(planner: str) -> dict[str, float]:
     """Absolute SLOs only: what a scale comes to, the router alone knows."""
-    with PlannerClient(planner) as client:
+    with PlannerClient(planner, connection()) as client:
         specs = [model_spec(model) for model in client.list_models()]
     return {model.name: model.slo_s for model in specs if model.slo_s is not None}
 

@@ -103,19 +103,23 @@ class Open(_message.Message):
 
     GROUP_FIELD_NUMBER: _builtins.int
     ROUTER_FIELD_NUMBER: _builtins.int
+    TOKEN_FIELD_NUMBER: _builtins.int
     group: _builtins.str
     """The group that is meant: one address may lead many."""
     router: _builtins.str
     """The router, unique per process."""
+    token: _builtins.str
+    """The router's token with the scope infer, where leaders ask for one."""
     def __init__(
         self,
         *,
         group: _builtins.str = ...,
         router: _builtins.str = ...,
+        token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["group", b"group", "router", b"router"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["group", b"group", "router", b"router", "token", b"token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
