@@ -5,16 +5,17 @@ import gc
 import resource
 import signal
 from collections.abc import Callable, Sequence
-from types import ModuleType
 from typing import Any
 
 import grpc.aio
 import structlog
+from google.protobuf.descriptor import FileDescriptor
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha import reflection, reflection_pb2
 from prometheus_client import start_http_server
 
 from services.infra.errors import Gate, Guarded
+from services.infra.reflected import pool_of
 from services.infra.security.authorization import Authorization
 from services.infra.settings import ServiceSettings
 
@@ -92,6 +93,7 @@ class Server:
         self._grpc = grpc.aio.server(interceptors=guards, options=options)
         self._gate = Gate()
         self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]  # the stubs lack it
+        self._files: list[FileDescriptor] = [health_pb2.DESCRIPTOR, reflection_pb2.DESCRIPTOR]
         self._names: list[str] = [health.SERVICE_NAME, reflection.SERVICE_NAME]
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
         where = f"{settings.host}:{settings.port}"
@@ -99,14 +101,15 @@ class Server:
         port = secure(where, tls.server_credentials()) if tls is not None else self._grpc.add_insecure_port(where)
         self.address = f"{settings.reachable_host}:{port}"
 
-    def add(self, servicer: object, register: Callable[[Any, Any], None], descriptor: ModuleType, name: str) -> None:
-        """Serve a servicer under the service `name` of a generated module."""
+    def add(self, servicer: object, register: Callable[[Any, Any], None], file: FileDescriptor, name: str) -> None:
+        """Serve a servicer under the service `name` of a file."""
         register(Guarded(servicer, self._gate), self._grpc)
-        self._names.append(descriptor.DESCRIPTOR.services_by_name[name].full_name)
+        self._files.append(file)
+        self._names.append(file.services_by_name[name].full_name)
 
     async def start(self) -> None:
         """Take calls and report as healthy."""
-        reflection.enable_server_reflection(self._names, self._grpc)
+        reflection.enable_server_reflection(self._names, self._grpc, pool_of(self._files))
         await self._grpc.start()
         settle_memory()
         if self._settings.metrics_port:

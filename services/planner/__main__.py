@@ -52,7 +52,7 @@ async def serve(settings: PlannerSettings) -> None:
     decisions = Decisions(DecisionStore(redis), replacement)
     servicer = PlannerServicer(planning, stewardship, placements, catalog, status, records, decisions)
     server = Server(settings)
-    server.add(servicer, planner_pb2_grpc.add_PlannerServicer_to_server, planner_pb2, "Planner")
+    server.add(servicer, planner_pb2_grpc.add_PlannerServicer_to_server, planner_pb2.DESCRIPTOR, "Planner")
     await server.start()
     async with background(stewardship.mend(settings.heal_every_s), replacement.run()):
         await stopping.wait()

@@ -20,7 +20,7 @@ async def serve(settings: ProfilerSettings) -> None:
     profiles = ProfileStore(redis)
     servicer = ProfilerServicer(Measuring(settings, profiles, MeasurementStore(redis)), ModelStore(redis), profiles)
     server = Server(settings)
-    server.add(servicer, profiler_pb2_grpc.add_ProfilerServicer_to_server, profiler_pb2, "Profiler")
+    server.add(servicer, profiler_pb2_grpc.add_ProfilerServicer_to_server, profiler_pb2.DESCRIPTOR, "Profiler")
     await server.start()
     await stopping.wait()
     await server.drain()

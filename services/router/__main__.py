@@ -70,7 +70,7 @@ async def serve(settings: RouterSettings) -> None:
     server = Server(settings, shares_port=settings.shares_port)
     holdings = Holdings(settings.max_in_flight, settings.max_in_flight_bytes)
     door = Door(dispatcher, holdings, settings.receive_timeout_s)
-    server.add(RouterServicer(door), add_router, router_pb2, "Router")
+    server.add(RouterServicer(door), add_router, router_pb2.DESCRIPTOR, "Router")
     await reached(redis)
     await dispatcher.groups.follow(await placements.current())
     with suppress(*OUTAGES):

@@ -37,7 +37,7 @@ async def serve(settings: WorkerSettings, leader: type[LeaderActor]) -> None:
     members = MemberStore(redis)
     groups = HostedGroups(settings, leader)
     server = Server(settings)
-    server.add(WorkerServicer(groups), worker_pb2_grpc.add_WorkerServicer_to_server, worker_pb2, "Worker")
+    server.add(WorkerServicer(groups), worker_pb2_grpc.add_WorkerServicer_to_server, worker_pb2.DESCRIPTOR, "Worker")
     record = WorkerRecord(
         name=settings.worker_name,
         address=server.address,

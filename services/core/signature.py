@@ -1,0 +1,76 @@
+"""The tensors that a model takes and gives, as runs on its longest and its shortest request show."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from numpy.typing import NDArray
+
+from services.core.errors import InvalidModel
+
+Tensors = Mapping[str, NDArray[Any]]
+
+# By numpy's names; the right side is the Open Inference Protocol's.
+DATATYPES = {
+    "bool": "BOOL",
+    "int8": "INT8",
+    "int16": "INT16",
+    "int32": "INT32",
+    "int64": "INT64",
+    "uint8": "UINT8",
+    "uint16": "UINT16",
+    "uint32": "UINT32",
+    "uint64": "UINT64",
+    "float16": "FP16",
+    "bfloat16": "BF16",
+    "float32": "FP32",
+    "float64": "FP64",
+    "object": "BYTES",
+}
+ANY_LENGTH = -1
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """A tensor of one request, without a batch dimension."""
+
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+    is_optional: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """Inputs and outputs of a model."""
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+    @classmethod
+    def between(
+        cls, longest: tuple[Tensors, Tensors], shortest: tuple[Tensors, Tensors], required: Collection[str]
+    ) -> "Signature":
+        """From (inputs, outputs) of two runs that both have all of them: what differs in length is of any length.
+
+        Raises: InvalidModel for an element type that has no name.
+        """
+        return cls(
+            tuple(spec(name, longest[0][name], shortest[0][name], name not in required) for name in longest[0]),
+            tuple(spec(name, longest[1][name], shortest[1][name]) for name in longest[1]),
+        )
+
+    def takes_as_batch(self, shapes: Mapping[str, Sequence[int]]) -> bool:
+        """Whether inputs of these shapes are one example with a batch dimension of 1, every one of them."""
+        ranks = {tensor.name: len(tensor.shape) for tensor in self.inputs}
+        return bool(shapes) and all(
+            len(shape) - 1 == ranks.get(name) and shape[0] == 1 for name, shape in shapes.items()
+        )
+
+
+def spec(name: str, longest: NDArray[Any], shortest: NDArray[Any], is_optional: bool = False) -> TensorSpec:
+    datatype = DATATYPES.get(longest.dtype.name)
+    if datatype is None:
+        raise InvalidModel(f"tensor {name!r} has the element type {longest.dtype}, which nobody can send")
+    lengths = zip(longest.shape, shortest.shape, strict=True)
+    return TensorSpec(name, datatype, tuple(a if a == b else ANY_LENGTH for a, b in lengths), is_optional)

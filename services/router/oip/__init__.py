@@ -1,0 +1,1 @@
+"""The Open Inference Protocol, version 2: another door to the same dispatcher."""
