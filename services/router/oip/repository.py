@@ -1,0 +1,92 @@
+"""The models of the system as a repository: which there are, which are ready, and the planner who places them."""
+
+import asyncio
+from collections.abc import Mapping
+from contextlib import suppress
+
+import grpc.aio
+from alpaserve.v1 import planner_pb2, planner_pb2_grpc
+
+from services.core.deployment import DeployedGroup
+from services.core.errors import PlannerUnavailable
+from services.core.signature import Signature
+from services.infra.server import RECONNECT
+from services.infra.store.members import MemberStore
+from services.infra.store.registry import ModelStore
+from services.router.groups import Groups
+
+FOLLOW_WITHIN_S = 5.0
+
+
+class Repository:
+    """What a router knows of models, and the way to the planner."""
+
+    def __init__(
+        self, models: ModelStore, members: MemberStore, groups: Groups, signatures: Mapping[str, Signature]
+    ) -> None:
+        self.signatures = signatures
+        self._models = models
+        self._members = members
+        self._groups = groups
+        self._channels: dict[str, grpc.aio.Channel] = {}
+
+    async def names(self) -> list[str]:
+        """Of all registered models."""
+        return list(await self._models.all())
+
+    async def check(self, model: str) -> None:
+        """Raises: UnknownModel. What a placement tells of is known also without the store."""
+        if model not in self._groups.view.deployment.models:
+            await self._models.get(model)
+
+    def holders(self, model: str) -> list[DeployedGroup]:
+        """The groups that hold a model."""
+        return [group for group in self._groups.view.deployment.groups if model in group.replicas]
+
+    def slo_s(self, model: str) -> float | None:
+        known = self._groups.view.deployment.models.get(model)
+        return None if known is None else known.slo_s
+
+    def unready(self, model: str) -> str:
+        """Why a model cannot be asked now; empty if it can."""
+        holders = self.holders(model)
+        if holders and self._groups.unreachable().issuperset(group.name for group in holders):
+            return "no group that holds it can be reached"
+        if not holders and model in self._groups.view.deployment.returning_s:
+            return "a transition has left it without a group for a while"
+        return "" if holders else "placed nowhere"
+
+    def is_ready(self) -> bool:
+        """Whether any group can be reached, if there should be one."""
+        groups = self._groups.view.groups
+        return not groups or not self._groups.unreachable().issuperset(groups)
+
+    async def load(self, model: str, timeout_s: float) -> None:
+        """Have a model placed, and wait until this router serves it. Raises: PlannerUnavailable, AioRpcError."""
+        request = planner_pb2.PlaceModelRequest(model=model)
+        await self._follow(await (await self._planner()).PlaceModel(request, timeout=timeout_s))
+
+    async def unload(self, model: str, timeout_s: float) -> None:
+        """Have a model taken off every group. Raises: PlannerUnavailable, AioRpcError."""
+        request = planner_pb2.WithdrawModelRequest(model=model)
+        await self._follow(await (await self._planner()).WithdrawModel(request, timeout=timeout_s))
+
+    async def close(self) -> None:
+        for channel in self._channels.values():
+            await channel.close(None)
+
+    async def _planner(self) -> "planner_pb2_grpc.PlannerAsyncStub":
+        address = await self._members.planner()
+        if address is None:
+            raise PlannerUnavailable("no planner is alive")
+        if address not in self._channels:
+            self._channels[address] = grpc.aio.insecure_channel(address, RECONNECT)
+        return planner_pb2_grpc.PlannerStub(self._channels[address])
+
+    async def _follow(self, response: planner_pb2.PlaceModelResponse | planner_pb2.WithdrawModelResponse) -> None:
+        """Until this router serves the placement; one that is behind finds out from the groups themselves."""
+        version = response.applied.placement.version
+        with suppress(TimeoutError):
+            async with asyncio.timeout(FOLLOW_WITHIN_S):
+                while self._groups.view.deployment.version < version:
+                    await self._groups.next_view()

@@ -1,0 +1,85 @@
+"""What became of the requests that came by the Open Inference Protocol, since this router began."""
+
+import time
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from alpaserve.oip.v2 import inference_pb2
+
+from services.router.oip.request import VERSION
+
+
+@dataclass(slots=True)
+class Tally:
+    """How many, and how long together."""
+
+    count: int = 0
+    total_s: float = 0.0
+
+    def add(self, seconds: float) -> None:
+        self.count += 1
+        self.total_s += seconds
+
+    def message(self) -> inference_pb2.StatisticDuration:
+        return inference_pb2.StatisticDuration(count=self.count, ns=round(self.total_s * 1e9))
+
+
+@dataclass(slots=True)
+class ModelTallies:
+    """Those of one model; `num_batches` counts each request for its share of one."""
+
+    success: Tally = field(default_factory=Tally)
+    fail: Tally = field(default_factory=Tally)
+    queue: Tally = field(default_factory=Tally)
+    execution: Tally = field(default_factory=Tally)
+    by_batch_size: defaultdict[int, Tally] = field(default_factory=lambda: defaultdict(Tally))
+    num_batches: float = 0.0
+    last_at_s: float = 0.0
+
+    def message(self, name: str) -> inference_pb2.ModelStatistics:
+        return inference_pb2.ModelStatistics(
+            name=name,
+            version=VERSION,
+            last_inference=round(self.last_at_s * 1e3),
+            inference_count=self.success.count,
+            execution_count=round(self.num_batches),
+            inference_stats=inference_pb2.InferStatistics(
+                success=self.success.message(),
+                fail=self.fail.message(),
+                queue=self.queue.message(),
+                compute_infer=self.execution.message(),
+            ),
+            batch_stats=[
+                inference_pb2.InferBatchStatistics(batch_size=size, compute_infer=tally.message())
+                for size, tally in sorted(self.by_batch_size.items())
+            ],
+        )
+
+
+class Statistics:
+    """Tallies by model."""
+
+    def __init__(self) -> None:
+        self._models: defaultdict[str, ModelTallies] = defaultdict(ModelTallies)
+
+    def served(self, latency_s: float, answer: inference_pb2.ModelInferResponse) -> None:
+        """Count an answer."""
+        told = answer.parameters
+        execution_s, batch_size = told["execution_time_s"].double_param, told["batch_size"].int64_param
+        tallies = self._models[answer.model_name]
+        tallies.success.add(latency_s)
+        tallies.queue.add(told["queue_time_s"].double_param)
+        tallies.execution.add(execution_s)
+        tallies.by_batch_size[batch_size].add(execution_s)
+        tallies.num_batches += 1 / batch_size
+        tallies.last_at_s = time.time()
+
+    def failed(self, model: str, latency_s: float) -> None:
+        """Count a request that ended without an answer."""
+        self._models[model].fail.add(latency_s)
+
+    def of(self, models: Iterable[str]) -> inference_pb2.ModelStatisticsResponse:
+        """Of these models, also where nobody asked them."""
+        stats = [self._models.get(name, ModelTallies()).message(name) for name in models]
+        return inference_pb2.ModelStatisticsResponse(model_stats=stats)
