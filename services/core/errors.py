@@ -101,6 +101,10 @@ class SloUnattainable(AlpaServeError):
         self.retry_after_s = retry_after_s
 
 
+class PlannerUnavailable(AlpaServeError):
+    """No planner is alive."""
+
+
 class StoreUnavailable(AlpaServeError):
     """Redis cannot be reached or refused the write."""
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from services.core.errors import InvalidModel
+from services.core.errors import InvalidInput, InvalidModel
 
 Tensors = Mapping[str, NDArray[Any]]
 
@@ -59,6 +59,13 @@ class Signature:
             tuple(spec(name, longest[0][name], shortest[0][name], name not in required) for name in longest[0]),
             tuple(spec(name, longest[1][name], shortest[1][name]) for name in longest[1]),
         )
+
+    def check_strings(self, inputs: Tensors) -> None:
+        """Raises: InvalidInput for strings where the model takes numbers: few models expect to be given them."""
+        takers = {tensor.name for tensor in self.inputs if tensor.datatype == "BYTES"}
+        for name, values in inputs.items():
+            if values.dtype.kind == "O" and name not in takers:
+                raise InvalidInput(f"input {name!r} is of strings, which this model does not take")
 
     def takes_as_batch(self, shapes: Mapping[str, Sequence[int]]) -> bool:
         """Whether inputs of these shapes are one example with a batch dimension of 1, every one of them."""

@@ -18,6 +18,7 @@ from services.infra.store.connection import STORE_ERRORS
 log = structlog.get_logger()
 
 DOMAIN = "alpaserve"
+DETAILS = "grpc-status-details-bin"
 
 # error → status, reason of ErrorInfo (None: no ErrorInfo). The nearest ancestor's row holds.
 STATUS: dict[type[errors.AlpaServeError], tuple[grpc.StatusCode, str | None]] = {
@@ -40,6 +41,7 @@ STATUS: dict[type[errors.AlpaServeError], tuple[grpc.StatusCode, str | None]] = 
     errors.OutcomeUnknown: (grpc.StatusCode.ABORTED, "OUTCOME_UNKNOWN"),
     errors.DeadlinePassed: (grpc.StatusCode.DEADLINE_EXCEEDED, None),
     errors.SloUnattainable: (grpc.StatusCode.RESOURCE_EXHAUSTED, "SLO_UNATTAINABLE"),
+    errors.PlannerUnavailable: (grpc.StatusCode.UNAVAILABLE, "PLANNER_UNAVAILABLE"),
     errors.StoreUnavailable: (grpc.StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE"),
     errors.Unauthenticated: (grpc.StatusCode.UNAUTHENTICATED, None),
     errors.PermissionDenied: (grpc.StatusCode.PERMISSION_DENIED, None),
@@ -78,13 +80,22 @@ async def abort(context: grpc.aio.ServicerContext[Any, Any], error: errors.AlpaS
         await context.abort(code, str(error))
     number = code_pb2.Code.Value(code.name)
     status = status_pb2.Status(code=number, message=str(error), details=error_details(error, str(reason)))
-    await context.abort(code, str(error), (("grpc-status-details-bin", status.SerializeToString()),))
+    await context.abort(code, str(error), ((DETAILS, status.SerializeToString()),))
+
+
+def told_details(error: grpc.aio.AioRpcError) -> tuple[tuple[str, str | bytes], ...]:
+    """The google.rpc details of another service's refusal, to be passed on."""
+    metadata: Any = error.trailing_metadata() or ()
+    return tuple((key, value) for key, value in metadata if key == DETAILS)
 
 
 async def end_call(context: grpc.aio.ServicerContext[Any, Any], method: str, error: Exception) -> None:
-    """End the call as the error asks; what nobody foresaw is logged and told as INTERNAL."""
+    """End the call as the error asks; what another service refused is refused in its words, and what nobody foresaw
+    is logged and told as INTERNAL."""
     if isinstance(error, errors.AlpaServeError):
         await abort(context, error)
+    if isinstance(error, grpc.aio.AioRpcError):
+        await context.abort(error.code(), str(error.details()), told_details(error))
     if isinstance(error, STORE_ERRORS):
         await abort(context, errors.StoreUnavailable("the shared store cannot be reached, or refuses"))
     log.error("call_failed", method=method, exc_info=error)

@@ -3,7 +3,7 @@ into contiguous stages anywhere, each a traceable function with tensors of its o
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import jax
 from numpy.typing import NDArray
@@ -19,6 +19,15 @@ HostActivation: TypeAlias = dict[str, NDArray[Any]]
 Activation: TypeAlias = dict[str, jax.Array]
 """What one layer hands to the next: named tensors, batch dimension first."""
 Shapes: TypeAlias = dict[str, jax.ShapeDtypeStruct]
+
+
+@runtime_checkable
+class Varied(Protocol):
+    """A model whose requests differ in length, or in which inputs they have."""
+
+    def extremes(self) -> tuple[Inputs, Inputs]:
+        """The longest and the shortest valid request, each with every input that a request may have."""
+        ...
 
 
 class LayeredModel(Protocol):

@@ -1,17 +1,18 @@
 """alpaserve-planner: decides what runs where, and changes it under traffic."""
 
+import structlog
 import uvloop
 from alpaserve.v1 import planner_pb2, planner_pb2_grpc
 
-from services.infra.background import background
+from services.infra.background import background, repeating
 from services.infra.logs import configure_logs
 from services.infra.server import Server, stop_signal
 from services.infra.settings import load_settings
 from services.infra.store.activity import ActivityStore
 from services.infra.store.arrivals import ArrivalStore
-from services.infra.store.connection import connect
+from services.infra.store.connection import OUTAGES, connect
 from services.infra.store.decisions import DecisionStore
-from services.infra.store.members import MemberStore
+from services.infra.store.members import HEARTBEAT_S, MemberStore
 from services.infra.store.placements import PlacementStore
 from services.infra.store.queues import QueueStore
 from services.infra.store.registry import ModelStore, ProfileStore
@@ -24,6 +25,7 @@ from services.planner.pools import Pools
 from services.planner.posing import Posing
 from services.planner.replacement import Replacement
 from services.planner.replacement_facts import FactReader
+from services.planner.residence import Residence
 from services.planner.servicer import PlannerServicer
 from services.planner.settings import PlannerSettings
 from services.planner.status import StatusReader
@@ -31,6 +33,17 @@ from services.planner.stewardship import Stewardship
 from services.planner.transitions import Transitions
 from services.planner.workers import Workers
 from services.planner.workloads import WorkloadSource
+
+log = structlog.get_logger()
+
+
+async def announce(members: MemberStore, address: str) -> None:
+    """Tell routers where to ask for placements."""
+    async for _ in repeating(HEARTBEAT_S):
+        try:
+            await members.announce_planner(address)
+        except OUTAGES as error:
+            log.warning("planner_not_announced", error=str(error))
 
 
 async def serve(settings: PlannerSettings) -> None:
@@ -50,12 +63,16 @@ async def serve(settings: PlannerSettings) -> None:
     reader = FactReader(settings, placements, catalog, stewardship, arrivals)
     replacement = Replacement(settings, reader, stewardship, DecisionStore(redis), pools)
     decisions = Decisions(DecisionStore(redis), replacement)
-    servicer = PlannerServicer(planning, stewardship, placements, catalog, status, records, decisions)
+    residence = Residence(stewardship, placements, catalog)
+    servicer = PlannerServicer(planning, stewardship, residence, placements, catalog, status, records, decisions)
     server = Server(settings)
     server.add(servicer, planner_pb2_grpc.add_PlannerServicer_to_server, planner_pb2.DESCRIPTOR, "Planner")
     await server.start()
-    async with background(stewardship.mend(settings.heal_every_s), replacement.run()):
+    async with background(
+        stewardship.mend(settings.heal_every_s), replacement.run(), announce(members, server.address)
+    ):
         await stopping.wait()
+        await members.withdraw_planner()
         replacement.close()
         await server.drain()
         await replacement.wait()

@@ -15,6 +15,7 @@ from services.planner.catalog import Catalog
 from services.planner.decisions import Decisions
 from services.planner.messages import applied_message, diff_message, transition_message
 from services.planner.planning import Planning
+from services.planner.residence import Residence
 from services.planner.status import StatusReader
 from services.planner.stewardship import Stewardship
 
@@ -28,6 +29,7 @@ class PlannerServicer(planner_pb2_grpc.PlannerServicer):
         self,
         planning: Planning,
         stewardship: Stewardship,
+        residence: Residence,
         placements: PlacementStore,
         catalog: Catalog,
         status: StatusReader,
@@ -36,6 +38,7 @@ class PlannerServicer(planner_pb2_grpc.PlannerServicer):
     ) -> None:
         self._planning = planning
         self._stewardship = stewardship
+        self._residence = residence
         self._placements = placements
         self._catalog = catalog
         self._status = status
@@ -106,6 +109,18 @@ class PlannerServicer(planner_pb2_grpc.PlannerServicer):
     ) -> planner_pb2.ListModelsResponse:
         models = await self._catalog.models()
         return planner_pb2.ListModelsResponse(models=[model_message(model) for model in models.values()])
+
+    async def PlaceModel(
+        self, request: planner_pb2.PlaceModelRequest, context: Context
+    ) -> planner_pb2.PlaceModelResponse:
+        applied = await self._residence.place(request.model)
+        return planner_pb2.PlaceModelResponse(applied=applied_message(applied) if applied else None)
+
+    async def WithdrawModel(
+        self, request: planner_pb2.WithdrawModelRequest, context: Context
+    ) -> planner_pb2.WithdrawModelResponse:
+        applied = await self._residence.withdraw(request.model)
+        return planner_pb2.WithdrawModelResponse(applied=applied_message(applied) if applied else None)
 
     async def RemoveModel(
         self, request: planner_pb2.RemoveModelRequest, context: Context

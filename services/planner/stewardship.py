@@ -68,7 +68,7 @@ class Stewardship:
         profiles = await self._catalog.profiles_of(concerned)
         cluster = await self.cluster()
         costs = await self.step_costs(cluster)
-        target = Target(placement, cluster, models, profiles, policy, costs, rates or await self._live_rates())
+        target = Target(placement, cluster, models, profiles, policy, costs, rates or await self.live_rates())
         target.check()
         return target
 
@@ -80,7 +80,7 @@ class Stewardship:
             for worker in cluster.workers
         }
 
-    async def _live_rates(self) -> Rates | None:
+    async def live_rates(self) -> Rates | None:
         """Requests per second of each model over the last minute; None without any."""
         counts = await self._arrivals.window(RATES_OVER_S)
         return {model: float(row.sum()) / RATES_OVER_S for model, row in counts.items()} or None

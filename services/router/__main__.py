@@ -24,6 +24,10 @@ from services.router.dispatcher import Dispatcher
 from services.router.door import Door
 from services.router.groups import Groups
 from services.router.holdings import Holdings
+from services.router.oip.contract import add_inference, public_file
+from services.router.oip.repository import Repository
+from services.router.oip.servicer import InferenceServicer
+from services.router.oip.statistics import Statistics
 from services.router.servicer import RouterServicer, add_router
 from services.router.settings import RouterSettings
 
@@ -31,10 +35,11 @@ log = structlog.get_logger()
 
 
 async def follow_placements(
-    dispatcher: Dispatcher, placements: PlacementStore, members: MemberStore, name: str
+    dispatcher: Dispatcher, repository: Repository, placements: PlacementStore, members: MemberStore, name: str
 ) -> None:
     """Serve under every new placement, and say so at once: the planner waits for it."""
     async for deployment in placements.watch():
+        await repository.refresh()
         await dispatcher.groups.follow(deployment)
         try:
             await members.announce_router(name, deployment.version)
@@ -71,14 +76,18 @@ async def serve(settings: RouterSettings) -> None:
     holdings = Holdings(settings.max_in_flight, settings.max_in_flight_bytes)
     door = Door(dispatcher, holdings, settings.receive_timeout_s)
     server.add(RouterServicer(door), add_router, router_pb2.DESCRIPTOR, "Router")
+    repository = Repository(redis, dispatcher.groups, settings)
+    inference = InferenceServicer(door, repository, Statistics())
+    server.add(inference, add_inference, public_file(), "GRPCInferenceService")
     await reached(redis)
+    await repository.refresh()
     await dispatcher.groups.follow(await placements.current())
     with suppress(*OUTAGES):
         await members.announce_router(name, dispatcher.groups.view.deployment.version)
     REGISTRY.register(dispatcher.requests)
     await server.start()
     async with background(
-        follow_placements(dispatcher, placements, members, name),
+        follow_placements(dispatcher, repository, placements, members, name),
         follow_queues(dispatcher, QueueStore(redis)),
         report_requests(dispatcher, redis, members, name),
     ):
@@ -87,6 +96,7 @@ async def serve(settings: RouterSettings) -> None:
     await members.withdraw_router(name)
     await server.stop()
     await dispatcher.groups.close()
+    await repository.close()
     await redis.aclose()
 
 

@@ -106,6 +106,16 @@ class ScriptedPlanner(planner_pb2_grpc.PlannerServicer):
     ) -> planner_pb2.ListModelsResponse:
         return planner_pb2.ListModelsResponse(models=self.models.values())
 
+    def PlaceModel(
+        self, request: planner_pb2.PlaceModelRequest, context: grpc.ServicerContext
+    ) -> planner_pb2.PlaceModelResponse:
+        return planner_pb2.PlaceModelResponse()
+
+    def WithdrawModel(
+        self, request: planner_pb2.WithdrawModelRequest, context: grpc.ServicerContext
+    ) -> planner_pb2.WithdrawModelResponse:
+        return planner_pb2.WithdrawModelResponse()
+
     def RemoveModel(
         self, request: planner_pb2.RemoveModelRequest, context: grpc.ServicerContext
     ) -> planner_pb2.RemoveModelResponse:

@@ -90,7 +90,7 @@ async def door(tmp_path: Path) -> AsyncIterator[Door]:
     )
     async with AsyncExitStack() as stack:
         server = Server(settings)
-        server.add(SmallPlanner(), add_small_planner, planner_pb2, "Planner")
+        server.add(SmallPlanner(), add_small_planner, planner_pb2.DESCRIPTOR, "Planner")
         await server.start()
         stack.push_async_callback(server.stop)
         yield Door(files, server.address, stack)

@@ -95,7 +95,7 @@ class Idle(worker_pb2_grpc.WorkerServicer):
 def idle_worker(drain_notice_s: float) -> Server:
     server = Server(settings(drain_notice_s=drain_notice_s))
     idle = Idle()  # type: ignore[abstract]  # nobody calls the rest
-    server.add(idle, worker_pb2_grpc.add_WorkerServicer_to_server, worker_pb2, "Worker")
+    server.add(idle, worker_pb2_grpc.add_WorkerServicer_to_server, worker_pb2.DESCRIPTOR, "Worker")
     return server
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from services.core.errors import InvalidInput
 from services.core.model import RegisteredModel
+from services.core.signature import Signature
 from services.worker.leader.executor import Replica, Tensors
 
 
@@ -56,6 +57,9 @@ class SteppedExecutor:
     async def load(self, replica: Replica) -> Sequence[int]:
         self.loaded.append(replica.model.name)
         return replica.batch_sizes if self.ready_sizes is None else self.ready_sizes
+
+    def signature(self, model: str) -> Signature | None:
+        return None
 
     async def unload(self, model: str) -> None:
         self.unloaded.append(model)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from benchmarks.leaders import execute
+from services.core.signature import Signature
 from services.worker.leader.executor import Replica, Tensors
 from services.worker.leader.flight import Outcome
 from services.worker.leader.group import GroupLeader
@@ -45,6 +46,9 @@ class VirtualDevices:
     async def load(self, replica: Replica) -> Sequence[int]:
         self._replicas[replica.model.name] = replica
         return replica.batch_sizes
+
+    def signature(self, model: str) -> Signature | None:
+        return None
 
     async def unload(self, model: str) -> None:
         del self._replicas[model]

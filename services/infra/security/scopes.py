@@ -35,7 +35,7 @@ TABLE: Mapping[str, Mapping[Need, str]] = {
         plan_scope: "Plan",
         Scope.PLAN: "Explore Simulate GetPlacement WatchPlacement WatchTransition ListModels GetStatus ListDecisions "
         "WatchDecisions",
-        Scope.ADMIN: "ApplyPlan RollbackPlacement RegisterModel RemoveModel",
+        Scope.ADMIN: "ApplyPlan RollbackPlacement RegisterModel PlaceModel WithdrawModel RemoveModel",
     },
     "alpaserve.v1.Profiler": {Scope.PLAN: "GetProfile ListProfiles", Scope.ADMIN: "Profile ImportProfile"},
     "alpaserve.v1.Worker": {Scope.ADMIN: "FormGroup LoadModel UnloadModel DissolveGroup GetWorkerStatus"},

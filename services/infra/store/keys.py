@@ -11,6 +11,7 @@ TRANSITION_COUNTER = "alpaserve:transition:counter"
 STEP_COSTS = "alpaserve:transition:costs"
 MODELS = "alpaserve:models"
 PROFILES = "alpaserve:profiles"
+SIGNATURES = "alpaserve:signatures"
 WORKERS = "alpaserve:workers"
 DEVICE_COUNTER = "alpaserve:device:counter"
 DEVICE_BASES = "alpaserve:device:bases"
@@ -28,6 +29,9 @@ def deployment(version: int) -> str:
 
 def worker(name: str) -> str:
     return f"alpaserve:worker:{name}"
+
+
+PLANNER = "alpaserve:planner"
 
 
 def router(name: str) -> str:

@@ -1,4 +1,4 @@
-"""Who is alive: workers with their devices, and routers with the placement version they serve."""
+"""Who is alive: workers with their devices, routers with the placement version they serve, and the planner."""
 
 from contextlib import suppress
 from dataclasses import dataclass
@@ -68,6 +68,17 @@ class MemberStore:
         documents = await self._redis.mget([keys.worker(name) for name in names]) if names else []
         alive = [_worker.validate_json(document) for document in documents if document is not None]
         return sorted(alive, key=lambda worker: worker.first_device)
+
+    async def announce_planner(self, address: str) -> None:
+        await self._redis.set(keys.PLANNER, address, px=EXPIRY_MS)
+
+    async def withdraw_planner(self) -> None:
+        await self._withdraw(keys.PLANNER)
+
+    async def planner(self) -> str | None:
+        """Where the planner takes calls; None if none is alive."""
+        address = await self._redis.get(keys.PLANNER)
+        return address.decode() if isinstance(address, bytes) else None
 
     async def announce_router(self, name: str, version: int) -> None:
         await self._redis.set(keys.router(name), version, px=EXPIRY_MS)

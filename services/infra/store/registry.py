@@ -54,6 +54,7 @@ class ModelStore:
         """Raises: UnknownModel."""
         if not await self._redis.hdel(keys.MODELS, name):
             raise UnknownModel(f"no model {name!r} is registered")
+        await self._redis.hdel(keys.SIGNATURES, name)
 
 
 class ProfileStore:

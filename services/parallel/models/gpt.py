@@ -61,6 +61,9 @@ class Gpt:
     def example(self) -> Inputs:
         return self._inputs.example()
 
+    def extremes(self) -> tuple[Inputs, Inputs]:
+        return self._inputs.extremes()
+
     def input_shapes(self, batch_size: int) -> Shapes:
         return self._inputs.shapes(batch_size)
 

@@ -38,6 +38,14 @@ class TokenInputs:
         """A request of full length."""
         return {"input_ids": np.arange(self.sequence_length, dtype=np.int32) % self.vocab_size}
 
+    def extremes(self) -> tuple[Inputs, Inputs]:
+        """Requests with every input, of full length and of one token."""
+        return self._whole(self.sequence_length), self._whole(1)
+
+    def _whole(self, length: int) -> Inputs:
+        zeros = dict.fromkeys(self.names, np.zeros(length, np.int32))
+        return {**zeros, "attention_mask": np.ones(length, np.int32)}
+
     def shapes(self, batch_size: int) -> Shapes:
         """Shapes and dtypes of what `stack` returns."""
         tokens = jax.ShapeDtypeStruct((batch_size, self.sequence_length), np.int32)

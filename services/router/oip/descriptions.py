@@ -48,9 +48,7 @@ def config_message(model: str, repository: Repository) -> inference_pb2.ModelCon
             for tensor in signature.outputs
         ],
         instance_group=[
-            inference_pb2.ModelInstanceGroup(
-                name=group.name, count=1, kind=inference_pb2.ModelInstanceGroup.KIND_MODEL
-            )
+            inference_pb2.ModelInstanceGroup(name=group.name, count=1, kind=inference_pb2.ModelInstanceGroup.KIND_MODEL)
             for group in repository.holders(model)
         ],
     )

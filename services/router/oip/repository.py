@@ -5,15 +5,23 @@ from collections.abc import Mapping
 from contextlib import suppress
 
 import grpc.aio
+import structlog
 from alpaserve.v1 import planner_pb2, planner_pb2_grpc
+from alpaserve_client.security import open_async_channel
+from redis.asyncio import Redis
 
 from services.core.deployment import DeployedGroup
 from services.core.errors import PlannerUnavailable
 from services.core.signature import Signature
+from services.infra.security.settings import SecuritySettings
 from services.infra.server import RECONNECT
+from services.infra.store.connection import OUTAGES
 from services.infra.store.members import MemberStore
 from services.infra.store.registry import ModelStore
+from services.infra.store.signatures import SignatureStore
 from services.router.groups import Groups
+
+log = structlog.get_logger()
 
 FOLLOW_WITHIN_S = 5.0
 
@@ -21,22 +29,33 @@ FOLLOW_WITHIN_S = 5.0
 class Repository:
     """What a router knows of models, and the way to the planner."""
 
-    def __init__(
-        self, models: ModelStore, members: MemberStore, groups: Groups, signatures: Mapping[str, Signature]
-    ) -> None:
-        self.signatures = signatures
-        self._models = models
-        self._members = members
+    def __init__(self, redis: Redis, groups: Groups, security: SecuritySettings) -> None:
+        self.signatures: Mapping[str, Signature] = {}
+        self._models = ModelStore(redis)
+        self._members = MemberStore(redis)
+        self._known = SignatureStore(redis)
         self._groups = groups
+        self._security = security
         self._channels: dict[str, grpc.aio.Channel] = {}
+
+    async def refresh(self) -> None:
+        """Take what leaders told of models by now; during an outage what is known stays."""
+        try:
+            self.signatures = await self._known.all()
+        except OUTAGES as error:
+            log.warning("signatures_not_read", error=str(error))
 
     async def names(self) -> list[str]:
         """Of all registered models."""
         return list(await self._models.all())
 
+    def is_known(self, model: str) -> bool:
+        """Whether the placement tells of a model."""
+        return model in self._groups.view.deployment.models
+
     async def check(self, model: str) -> None:
         """Raises: UnknownModel. What a placement tells of is known also without the store."""
-        if model not in self._groups.view.deployment.models:
+        if not self.is_known(model):
             await self._models.get(model)
 
     def holders(self, model: str) -> list[DeployedGroup]:
@@ -50,7 +69,7 @@ class Repository:
     def unready(self, model: str) -> str:
         """Why a model cannot be asked now; empty if it can."""
         holders = self.holders(model)
-        if holders and self._groups.unreachable().issuperset(group.name for group in holders):
+        if holders and {group.name for group in holders} <= self._groups.unreachable():
             return "no group that holds it can be reached"
         if not holders and model in self._groups.view.deployment.returning_s:
             return "a transition has left it without a group for a while"
@@ -59,7 +78,7 @@ class Repository:
     def is_ready(self) -> bool:
         """Whether any group can be reached, if there should be one."""
         groups = self._groups.view.groups
-        return not groups or not self._groups.unreachable().issuperset(groups)
+        return not groups or not groups.keys() <= self._groups.unreachable()
 
     async def load(self, model: str, timeout_s: float) -> None:
         """Have a model placed, and wait until this router serves it. Raises: PlannerUnavailable, AioRpcError."""
@@ -80,7 +99,8 @@ class Repository:
         if address is None:
             raise PlannerUnavailable("no planner is alive")
         if address not in self._channels:
-            self._channels[address] = grpc.aio.insecure_channel(address, RECONNECT)
+            tls, token = self._security.calling_tls, self._security.own_token()
+            self._channels[address] = open_async_channel(address, RECONNECT, tls, token)
         return planner_pb2_grpc.PlannerStub(self._channels[address])
 
     async def _follow(self, response: planner_pb2.PlaceModelResponse | planner_pb2.WithdrawModelResponse) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from time import monotonic
 
+from services.core.signature import Signature
 from services.worker.leader.executor import Replica, Tensors
 
 
@@ -35,6 +36,9 @@ class EmulatedExecutor:
 
     async def unload(self, model: str) -> None:
         del self._latency_s[model]
+
+    def signature(self, model: str) -> Signature | None:
+        return None
 
     def prepare(self, model: str, inputs: Tensors) -> Emulation:
         return Emulation((inputs,), monotonic())

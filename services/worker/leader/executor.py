@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from services.core.device import DeviceCosts
 from services.core.errors import InvalidArgument
 from services.core.model import RegisteredModel
+from services.core.signature import Signature
 
 Tensors = Mapping[str, NDArray[Any]]
 
@@ -79,6 +80,9 @@ class Executor(Protocol):
 
     async def unload(self, model: str) -> None:
         """Free what `load` took."""
+
+    def signature(self, model: str) -> Signature | None:
+        """What a loaded model takes and gives; None of devices that take anything."""
 
     def prepare(self, model: str, inputs: Tensors) -> Any:
         """One request, validated, as a member of a batch. Raises: InvalidInput."""

@@ -13,6 +13,7 @@ import structlog
 
 from services.core import schedule
 from services.core.errors import InvalidInput
+from services.core.signature import Signature
 from services.infra.background import background
 from services.worker.leader.clocks import StageClocks
 from services.worker.leader.executor import Executor, Replica, Tensors
@@ -64,6 +65,10 @@ class GroupLeader:
         self._leaving.discard(name)
         self.replicas[name] = ready
         self.clocks.serve(ready)
+
+    def signature(self, name: str) -> Signature | None:
+        """What a loaded model takes and gives, where its devices care."""
+        return self._executor.signature(name)
 
     async def unload(self, name: str) -> None:
         """Let what was admitted of a model finish, then free it. Without the model nothing happens."""

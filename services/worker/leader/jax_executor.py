@@ -12,6 +12,7 @@ import structlog
 from services.core.errors import AlpaServeError, DoesNotFit, InvalidModel
 from services.core.model import ModelSource
 from services.core.profile import ParallelConfig
+from services.core.signature import Signature
 from services.parallel.pipeline import JaxPipeline
 from services.parallel.stage_threads import StageThreads
 from services.worker.leader.executor import Replica, Tensors
@@ -26,7 +27,7 @@ class JaxExecutor:
         self._pipeline = JaxPipeline(inter_op=config.inter_op, intra_op=config.intra_op, cache_dir=cache_dir or None)
         self._stages = StageThreads(self._pipeline)
         self._loader = ThreadPoolExecutor(1, "loader")
-        self._loaded: set[str] = set()
+        self._signatures: dict[str, Signature] = {}
 
     async def load(self, replica: Replica) -> Sequence[int]:
         model = replica.model
@@ -43,9 +44,14 @@ class JaxExecutor:
 
     async def unload(self, model: str) -> None:
         await asyncio.get_running_loop().run_in_executor(self._loader, self._pipeline.unload, model)
-        self._loaded.discard(model)
+        self._signatures.pop(model, None)
+
+    def signature(self, model: str) -> Signature | None:
+        return self._signatures[model]
 
     def prepare(self, model: str, inputs: Tensors) -> Any:
+        if model in self._signatures:
+            self._signatures[model].check_strings(inputs)
         return self._pipeline.prepare(model, inputs)
 
     async def run_stage(self, model: str, stage: int, activation: Any) -> Any:
@@ -70,22 +76,26 @@ class JaxExecutor:
         )
         try:
             loaded = await asyncio.get_running_loop().run_in_executor(self._loader, load)
-            if name not in self._loaded:
-                await self._rehearse(name)
+            if name not in self._signatures:
+                self._signatures[name] = await self._rehearse(name)
         except BaseException:
-            if name not in self._loaded:
+            if name not in self._signatures:
                 await self.unload(name)
             raise
-        self._loaded.add(name)
         return sorted(loaded.stage_activation_bytes)
 
-    async def _rehearse(self, model: str) -> None:
-        """Serve an example, from input to output: programs that ran once still leave a first request a quarter slower
-        than later ones."""
-        activation: Any = [self.prepare(model, self._pipeline.example(model))]
+    async def _rehearse(self, model: str) -> Signature:
+        """Serve the longest and the shortest request, from input to output: they show what the model takes and gives,
+        and programs that ran once still leave a first request a quarter slower than later ones."""
+        longest, shortest = self._pipeline.extremes(model)
+        runs = (longest, await self._answer(model, longest)), (shortest, await self._answer(model, shortest))
+        return Signature.between(*runs, self._pipeline.example(model))
+
+    async def _answer(self, model: str, inputs: Tensors) -> Tensors:
+        activation: Any = [self.prepare(model, inputs)]
         for stage in range(self._pipeline.inter_op):
             activation = await self.run_stage(model, stage, activation)
-        self.collect(model, activation)
+        return self.collect(model, activation)[0]
 
 
 def is_exhaustion(error: Exception) -> bool:

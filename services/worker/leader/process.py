@@ -13,12 +13,14 @@ import structlog
 
 from services.core.errors import InvalidPlacement
 from services.core.profile import ParallelConfig
+from services.core.signature import Signature
 from services.infra.background import background, repeating
 from services.infra.logs import configure_logs
 from services.infra.server import settle_memory
 from services.infra.store.activity import ActivityStore, Busyness
 from services.infra.store.connection import OUTAGES, connect
 from services.infra.store.queues import PUBLISH_EVERY_S, QueueStore
+from services.infra.store.signatures import SignatureStore
 from services.worker.leader.dataplane import DataPlane
 from services.worker.leader.emulated import EmulatedExecutor
 from services.worker.leader.executor import Executor, Replica
@@ -27,7 +29,7 @@ from services.worker.settings import WorkerSettings
 
 log = structlog.get_logger()
 
-HEARTBEAT_S, REPORT_EVERY_S = 0.5, 1.0
+HEARTBEAT_S, REPORT_EVERY_S, TELL_WITHIN_S = 0.5, 1.0, 1.0
 
 
 @dataclass(slots=True)
@@ -103,7 +105,11 @@ class LeaderProcess:
     async def load(self, group: str, replica: Replica) -> float:
         """Load a replica; returns the seconds it took. Raises: InvalidPlacement, InvalidModel."""
         began_s = monotonic()
-        await self._leader(group).load(replica)
+        leader = self._leader(group)
+        await leader.load(replica)
+        signature = leader.signature(replica.model.name)
+        if signature is not None:
+            await self._tell(replica.model.name, signature)
         log.info("model_loaded", group=group, model=replica.model.name, load_time_s=monotonic() - began_s)
         return monotonic() - began_s
 
@@ -122,6 +128,17 @@ class LeaderProcess:
         del self._leaders[name]
         self._plane.forget(name)
         log.info("group_dissolved", group=name)
+
+    async def _tell(self, model: str, signature: Signature) -> None:
+        """A store that is away has it from an earlier load, or lacks what nobody needs to serve."""
+        redis = connect(self._settings.redis_url)
+        try:
+            async with asyncio.timeout(TELL_WITHIN_S):
+                await SignatureStore(redis).put(model, signature)
+        except OUTAGES as error:
+            log.warning("signature_not_stored", model=model, error=str(error))
+        finally:
+            await redis.aclose()
 
     def _leader(self, name: str) -> GroupLeader:
         leader = self._leaders.get(name)

@@ -85,6 +85,16 @@ class PlannerStub:
                 request_serializer=alpaserve_dot_v1_dot_planner__pb2.ListModelsRequest.SerializeToString,
                 response_deserializer=alpaserve_dot_v1_dot_planner__pb2.ListModelsResponse.FromString,
                 _registered_method=True)
+        self.PlaceModel = channel.unary_unary(
+                '/alpaserve.v1.Planner/PlaceModel',
+                request_serializer=alpaserve_dot_v1_dot_planner__pb2.PlaceModelRequest.SerializeToString,
+                response_deserializer=alpaserve_dot_v1_dot_planner__pb2.PlaceModelResponse.FromString,
+                _registered_method=True)
+        self.WithdrawModel = channel.unary_unary(
+                '/alpaserve.v1.Planner/WithdrawModel',
+                request_serializer=alpaserve_dot_v1_dot_planner__pb2.WithdrawModelRequest.SerializeToString,
+                response_deserializer=alpaserve_dot_v1_dot_planner__pb2.WithdrawModelResponse.FromString,
+                _registered_method=True)
         self.RemoveModel = channel.unary_unary(
                 '/alpaserve.v1.Planner/RemoveModel',
                 request_serializer=alpaserve_dot_v1_dot_planner__pb2.RemoveModelRequest.SerializeToString,
@@ -181,6 +191,21 @@ class PlannerServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PlaceModel(self, request, context):
+        """Puts a registered model on the running groups, or on devices that are free, where memory allows; all else stays
+        as it is. FAILED_PRECONDITION with the figures where it does not.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WithdrawModel(self, request, context):
+        """Takes a model off every group; it stays registered, and a later plan may place it again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def RemoveModel(self, request, context):
         """Forgets a model that no group holds.
         """
@@ -261,6 +286,16 @@ def add_PlannerServicer_to_server(servicer, server):
                     servicer.ListModels,
                     request_deserializer=alpaserve_dot_v1_dot_planner__pb2.ListModelsRequest.FromString,
                     response_serializer=alpaserve_dot_v1_dot_planner__pb2.ListModelsResponse.SerializeToString,
+            ),
+            'PlaceModel': grpc.unary_unary_rpc_method_handler(
+                    servicer.PlaceModel,
+                    request_deserializer=alpaserve_dot_v1_dot_planner__pb2.PlaceModelRequest.FromString,
+                    response_serializer=alpaserve_dot_v1_dot_planner__pb2.PlaceModelResponse.SerializeToString,
+            ),
+            'WithdrawModel': grpc.unary_unary_rpc_method_handler(
+                    servicer.WithdrawModel,
+                    request_deserializer=alpaserve_dot_v1_dot_planner__pb2.WithdrawModelRequest.FromString,
+                    response_serializer=alpaserve_dot_v1_dot_planner__pb2.WithdrawModelResponse.SerializeToString,
             ),
             'RemoveModel': grpc.unary_unary_rpc_method_handler(
                     servicer.RemoveModel,
@@ -554,6 +589,60 @@ class Planner:
             '/alpaserve.v1.Planner/ListModels',
             alpaserve_dot_v1_dot_planner__pb2.ListModelsRequest.SerializeToString,
             alpaserve_dot_v1_dot_planner__pb2.ListModelsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PlaceModel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/alpaserve.v1.Planner/PlaceModel',
+            alpaserve_dot_v1_dot_planner__pb2.PlaceModelRequest.SerializeToString,
+            alpaserve_dot_v1_dot_planner__pb2.PlaceModelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WithdrawModel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/alpaserve.v1.Planner/WithdrawModel',
+            alpaserve_dot_v1_dot_planner__pb2.WithdrawModelRequest.SerializeToString,
+            alpaserve_dot_v1_dot_planner__pb2.WithdrawModelResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -53,6 +53,12 @@ class PlannerStub:
     """Adds a model, or changes its SLO; ALREADY_EXISTS if the name has another source."""
     ListModels: _grpc.UnaryUnaryMultiCallable[_planner_pb2.ListModelsRequest, _planner_pb2.ListModelsResponse]
     """All registered models."""
+    PlaceModel: _grpc.UnaryUnaryMultiCallable[_planner_pb2.PlaceModelRequest, _planner_pb2.PlaceModelResponse]
+    """Puts a registered model on the running groups, or on devices that are free, where memory allows; all else stays
+    as it is. FAILED_PRECONDITION with the figures where it does not.
+    """
+    WithdrawModel: _grpc.UnaryUnaryMultiCallable[_planner_pb2.WithdrawModelRequest, _planner_pb2.WithdrawModelResponse]
+    """Takes a model off every group; it stays registered, and a later plan may place it again."""
     RemoveModel: _grpc.UnaryUnaryMultiCallable[_planner_pb2.RemoveModelRequest, _planner_pb2.RemoveModelResponse]
     """Forgets a model that no group holds."""
     GetStatus: _grpc.UnaryUnaryMultiCallable[_planner_pb2.GetStatusRequest, _planner_pb2.GetStatusResponse]
@@ -87,6 +93,12 @@ class PlannerAsyncStub(PlannerStub):
     """Adds a model, or changes its SLO; ALREADY_EXISTS if the name has another source."""
     ListModels: _aio.UnaryUnaryMultiCallable[_planner_pb2.ListModelsRequest, _planner_pb2.ListModelsResponse]  # type: ignore[assignment]
     """All registered models."""
+    PlaceModel: _aio.UnaryUnaryMultiCallable[_planner_pb2.PlaceModelRequest, _planner_pb2.PlaceModelResponse]  # type: ignore[assignment]
+    """Puts a registered model on the running groups, or on devices that are free, where memory allows; all else stays
+    as it is. FAILED_PRECONDITION with the figures where it does not.
+    """
+    WithdrawModel: _aio.UnaryUnaryMultiCallable[_planner_pb2.WithdrawModelRequest, _planner_pb2.WithdrawModelResponse]  # type: ignore[assignment]
+    """Takes a model off every group; it stays registered, and a later plan may place it again."""
     RemoveModel: _aio.UnaryUnaryMultiCallable[_planner_pb2.RemoveModelRequest, _planner_pb2.RemoveModelResponse]  # type: ignore[assignment]
     """Forgets a model that no group holds."""
     GetStatus: _aio.UnaryUnaryMultiCallable[_planner_pb2.GetStatusRequest, _planner_pb2.GetStatusResponse]  # type: ignore[assignment]
@@ -178,6 +190,24 @@ class PlannerServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_planner_pb2.ListModelsResponse, _abc.Awaitable[_planner_pb2.ListModelsResponse]]:
         """All registered models."""
+
+    @_abc_1.abstractmethod
+    def PlaceModel(
+        self,
+        request: _planner_pb2.PlaceModelRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_planner_pb2.PlaceModelResponse, _abc.Awaitable[_planner_pb2.PlaceModelResponse]]:
+        """Puts a registered model on the running groups, or on devices that are free, where memory allows; all else stays
+        as it is. FAILED_PRECONDITION with the figures where it does not.
+        """
+
+    @_abc_1.abstractmethod
+    def WithdrawModel(
+        self,
+        request: _planner_pb2.WithdrawModelRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_planner_pb2.WithdrawModelResponse, _abc.Awaitable[_planner_pb2.WithdrawModelResponse]]:
+        """Takes a model off every group; it stays registered, and a later plan may place it again."""
 
     @_abc_1.abstractmethod
     def RemoveModel(
