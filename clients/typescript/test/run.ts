@@ -1,0 +1,22 @@
+/** Start the real system, run the test files against it one after the other, and stop it: run.js [FILE …]. */
+
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { readdirSync } from "node:fs";
+import { join } from "node:path";
+import { placeModels, startSystem } from "./system.js";
+
+const system = await startSystem();
+try {
+  await placeModels(system.addresses);
+  const given = process.argv.slice(2);
+  const files = given.length ? given : readdirSync(import.meta.dirname).filter((name) => name.endsWith(".test.js"));
+  const paths = files.map((name) => join(import.meta.dirname, name));
+  const tests = spawn(process.execPath, ["--test", "--test-concurrency=1", "--test-reporter=dot", ...paths], {
+    env: { ...process.env, ALPASERVE_TEST_ADDRESSES: JSON.stringify(system.addresses) },
+    stdio: "inherit",
+  });
+  [process.exitCode] = await once(tests, "exit");
+} finally {
+  await system.stop();
+}
