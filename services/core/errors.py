@@ -53,7 +53,7 @@ class NotPlaced(AlpaServeError):
 
 
 class StillPlaced(AlpaServeError):
-    """A model that cannot be removed because a group holds it."""
+    """A model that cannot be removed because a group holds it, or a profile because a model costs by it."""
 
 
 class AlreadyExists(AlpaServeError):

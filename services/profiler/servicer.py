@@ -1,14 +1,15 @@
 """The profiler's RPCs: parse, call, reply."""
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
 import grpc
 from alpaserve.v1 import profiler_pb2, profiler_pb2_grpc
 
 from services.core.alpa_table import parse_alpa_table
-from services.core.errors import InvalidArgument, InvalidProfile
+from services.core.errors import InvalidArgument, InvalidProfile, StillPlaced
+from services.core.model import RegisteredModel
 from services.core.profile import ModelProfile, Profiles
 from services.core.profile_documents import parse_profiles
 from services.infra.store.registry import ModelStore, ProfileStore
@@ -66,6 +67,21 @@ class ProfilerServicer(profiler_pb2_grpc.ProfilerServicer):
         profiles = read_profiles(request)
         await self._profiles.put(profiles)
         return profiler_pb2.ImportProfileResponse(names=sorted(profiles))
+
+    async def RemoveProfile(
+        self, request: profiler_pb2.RemoveProfileRequest, context: Context
+    ) -> profiler_pb2.RemoveProfileResponse:
+        models = await self._models.all()
+        check_unused(request.name, models.values())
+        await self._profiles.remove(request.name)
+        return profiler_pb2.RemoveProfileResponse()
+
+
+def check_unused(profile: str, models: Iterable[RegisteredModel]) -> None:
+    """Raises: StillPlaced while a registered model costs by the profile."""
+    users = [model.name for model in models if model.profile == profile]
+    if users:
+        raise StillPlaced(f"profile {profile!r} is still that of {', '.join(users)}")
 
 
 def response(event: Event) -> profiler_pb2.ProfileResponse:

@@ -178,6 +178,7 @@ class ScriptedProfiler(profiler_pb2_grpc.ProfilerServicer):
 
     requests: list[profiler_pb2.ProfileRequest] = field(default_factory=list)
     imported: list[bytes] = field(default_factory=list)
+    removed: list[str] = field(default_factory=list)
     pruned: tuple[profiler_pb2.Pruned, ...] = ()
 
     def Profile(
@@ -209,6 +210,12 @@ class ScriptedProfiler(profiler_pb2_grpc.ProfilerServicer):
     ) -> profiler_pb2.ImportProfileResponse:
         self.imported.append(request.profiles_json or request.alpa_tsv)
         return profiler_pb2.ImportProfileResponse(names=["bert"])
+
+    def RemoveProfile(
+        self, request: profiler_pb2.RemoveProfileRequest, context: grpc.ServicerContext
+    ) -> profiler_pb2.RemoveProfileResponse:
+        self.removed.append(request.name)
+        return profiler_pb2.RemoveProfileResponse()
 
 
 def measured(config: model_pb2.ParallelConfig) -> profile_pb2.StageProfile:

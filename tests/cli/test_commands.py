@@ -209,7 +209,7 @@ def test_a_profile_is_measured_and_printed_as_a_file(run: Run) -> None:
     assert (list(profiler.requests[0].batch_sizes), profiler.requests[0].num_repeats) == ([4], 3)
 
 
-def test_profiles_are_imported_listed_and_shown(run: Run, tmp_path: Path) -> None:
+def test_profiles_are_imported_listed_shown_and_removed(run: Run, tmp_path: Path) -> None:
     (tmp_path / "profiles.json").write_text(json.dumps(PROFILES))
     profiler = ScriptedProfiler()
     with planning(ScriptedPlanner(), profiler) as address:
@@ -217,11 +217,13 @@ def test_profiles_are_imported_listed_and_shown(run: Run, tmp_path: Path) -> Non
         imported = document(run("profile", "--import", tmp_path / "profiles.json", *service))
         listed = document(run("profile", "--list", *service))
         shown = document(run("profile", "--show", "bert", *service))
+        removed = document(run("profile", "--remove", "bert", *service))
 
     assert imported == {"profiles": ["bert"]}
     assert parse_profiles(json.loads(profiler.imported[0])) == parse_profiles(PROFILES)
     assert listed == {"profiles": ["bert", "moe"]}
     assert list(parse_profiles(shown)) == ["bert"]
+    assert (removed, profiler.removed) == ({"profiles": ["bert"]}, ["bert"])
 
 
 @pytest.mark.parametrize("arguments", [(), ("m0", "--list"), ("m0", "--config", "2"), ("m0", "--config", "0x1")])

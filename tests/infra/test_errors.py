@@ -66,6 +66,9 @@ class Raising(profiler_pb2_grpc.ProfilerServicer):
     async def ImportProfile(self, request: Any, context: Any) -> profiler_pb2.ImportProfileResponse:
         raise NotImplementedError
 
+    async def RemoveProfile(self, request: Any, context: Any) -> profiler_pb2.RemoveProfileResponse:
+        raise NotImplementedError
+
 
 @pytest.fixture
 def raising() -> Raising:

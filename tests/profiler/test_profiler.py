@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from alpaserve.v1 import model_pb2, profile_pb2, profiler_pb2
 from alpaserve_cli.processes import ServiceProcess
-from alpaserve_client import AlpaServeClientError, InvalidArgument, NotFound, ProfilerClient
+from alpaserve_client import AlpaServeClientError, FailedPrecondition, InvalidArgument, NotFound, ProfilerClient
 
 from services.core.model import ModelSource, RegisteredModel
 from services.infra.store.connection import connect
@@ -29,7 +29,7 @@ MODELS = (
     RegisteredModel("resumed", "resumed", TINY),
     RegisteredModel("sourceless", "tiny"),
 )
-OLDER = {
+OLDER: dict[str, Any] = {
     "schema": "alpaserve.profiles/v1",
     "models": [
         {
@@ -198,3 +198,16 @@ def test_an_order_goes_on_where_its_profiler_was_killed(system: System, profiler
     assert again[0].stage_latency_s == first.stage_latency_s
     assert [TAKEN_OVER in one.note for one in again] == [True, False]
     assert to_device_costs(profiler.get_profile("resumed").device_costs) == COSTS
+
+
+def test_a_profile_is_forgotten_unless_a_model_costs_by_it(profiler: ProfilerClient) -> None:
+    spare = {**OLDER, "models": [{**model, "model": name} for model in OLDER["models"] for name in ("spare", "tiny")]}
+    profiler.import_profiles(json.dumps(spare).encode())
+
+    profiler.remove_profile("spare")
+
+    assert "spare" not in profiler.list_profiles()
+    with pytest.raises(NotFound, match="spare"):
+        profiler.remove_profile("spare")
+    with pytest.raises(FailedPrecondition, match="tiny"):
+        profiler.remove_profile("tiny")

@@ -41,7 +41,7 @@ class Commands(LazyGroup):
             "profile",
             "alpaserve_cli.profile",
             "profile",
-            "Profile MODELS under parallel configs; or --import, --import-alpa, --list, --show what is stored.",
+            "Profile MODELS under parallel configs; or --import, --import-alpa, --list, --show, --remove what is.",
         ),
         Entry(
             "simulate", "alpaserve_cli.simulate", "simulate", "Simulate a placement on a workload, request by request."
@@ -73,6 +73,12 @@ class Commands(LazyGroup):
             "Make a certificate authority for development, and certificates and tokens.",
         ),
         Entry("status", "alpaserve_cli.status", "status", "Show the running system."),
+        Entry(
+            "selftest",
+            "alpaserve_cli.selftest",
+            "selftest",
+            "Try every part of the running system, and leave it as it was found.",
+        ),
     )
 
 

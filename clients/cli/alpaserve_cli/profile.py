@@ -44,20 +44,25 @@ def profile(
     ] = None,
     show_names: Annotated[bool, typer.Option("--list", help="List the stored profiles.")] = False,
     shown: Annotated[list[str] | None, typer.Option("--show", help="Show this stored profile.")] = None,
+    removed: Annotated[str, typer.Option("--remove", help="Forget this profile, which no model costs by.")] = "",
     overheads: Annotated[
         bool, typer.Option("--overheads", help="Print what parallelism costs in place of the profile.")
     ] = False,
     profiler: ProfilerOption = DEFAULT_PROFILER,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Profile MODELS under parallel configs; or --import, --import-alpa, --list, --show what is stored."""
-    if [bool(models), file is not None, alpa_file is not None, show_names, bool(shown)].count(True) != 1:
-        raise InvalidArgument("give one of MODELS, --import, --import-alpa, --list and --show")
+    """Profile MODELS under parallel configs; or --import, --import-alpa, --list, --show, --remove what is stored."""
+    given = [bool(models), file is not None, alpa_file is not None, show_names, bool(shown), bool(removed)]
+    if given.count(True) != 1:
+        raise InvalidArgument("give one of MODELS, --import, --import-alpa, --list, --show and --remove")
     with ProfilerClient(profiler, connection()) as client:
         if file is not None:
             print_names(_import(client, file), output)
         elif alpa_file is not None:
             print_names(client.import_alpa_table(read_text(alpa_file).encode()), output)
+        elif removed:
+            client.remove_profile(removed)
+            print_names([removed], output)
         elif show_names:
             print_names(client.list_profiles(), output)
         else:

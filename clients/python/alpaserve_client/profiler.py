@@ -44,6 +44,12 @@ class ProfilerClient(Connection):
             request = profiler_pb2.ImportProfileRequest(profiles_json=profiles_json)
             return list(self._stub.ImportProfile(request, timeout=self._options.timeout_s).names)
 
+    def remove_profile(self, name: str) -> None:
+        """Forget a profile that no registered model costs by."""
+        with typed_errors():
+            request = profiler_pb2.RemoveProfileRequest(name=name)
+            self._stub.RemoveProfile(request, timeout=self._options.timeout_s)
+
     def import_alpa_table(self, table: bytes) -> list[str]:
         """Store the profiles of a table that Alpa's benchmark wrote, tab-separated; their names."""
         with typed_errors():

@@ -37,7 +37,10 @@ TABLE: Mapping[str, Mapping[Need, str]] = {
         "WatchDecisions",
         Scope.ADMIN: "ApplyPlan RollbackPlacement RegisterModel PlaceModel WithdrawModel RemoveModel",
     },
-    "alpaserve.v1.Profiler": {Scope.PLAN: "GetProfile ListProfiles", Scope.ADMIN: "Profile ImportProfile"},
+    "alpaserve.v1.Profiler": {
+        Scope.PLAN: "GetProfile ListProfiles",
+        Scope.ADMIN: "Profile ImportProfile RemoveProfile",
+    },
     "alpaserve.v1.Worker": {Scope.ADMIN: "FormGroup LoadModel UnloadModel DissolveGroup GetWorkerStatus"},
     "grpc.health.v1.Health": {Access.ANYBODY: "Check Watch List"},
     "grpc.reflection.v1alpha.ServerReflection": {Access.ANY_TOKEN: "ServerReflectionInfo"},

@@ -81,6 +81,11 @@ class ProfileStore:
         if documents:
             await self._redis.hset(keys.PROFILES, mapping=documents)
 
+    async def remove(self, name: str) -> None:
+        """Raises: UnknownProfile."""
+        if not await self._redis.hdel(keys.PROFILES, name):
+            raise UnknownProfile(f"no profile {name!r} is stored")
+
     async def combined(self, names: set[str]) -> Profiles:
         """The profiles that a plan needs, each model with its own overhead.
 

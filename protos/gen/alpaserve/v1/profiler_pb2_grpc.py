@@ -55,6 +55,11 @@ class ProfilerStub:
                 request_serializer=alpaserve_dot_v1_dot_profiler__pb2.ImportProfileRequest.SerializeToString,
                 response_deserializer=alpaserve_dot_v1_dot_profiler__pb2.ImportProfileResponse.FromString,
                 _registered_method=True)
+        self.RemoveProfile = channel.unary_unary(
+                '/alpaserve.v1.Profiler/RemoveProfile',
+                request_serializer=alpaserve_dot_v1_dot_profiler__pb2.RemoveProfileRequest.SerializeToString,
+                response_deserializer=alpaserve_dot_v1_dot_profiler__pb2.RemoveProfileResponse.FromString,
+                _registered_method=True)
 
 
 class ProfilerServicer:
@@ -89,6 +94,13 @@ class ProfilerServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RemoveProfile(self, request, context):
+        """Forgets a profile that no registered model costs by.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ProfilerServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -111,6 +123,11 @@ def add_ProfilerServicer_to_server(servicer, server):
                     servicer.ImportProfile,
                     request_deserializer=alpaserve_dot_v1_dot_profiler__pb2.ImportProfileRequest.FromString,
                     response_serializer=alpaserve_dot_v1_dot_profiler__pb2.ImportProfileResponse.SerializeToString,
+            ),
+            'RemoveProfile': grpc.unary_unary_rpc_method_handler(
+                    servicer.RemoveProfile,
+                    request_deserializer=alpaserve_dot_v1_dot_profiler__pb2.RemoveProfileRequest.FromString,
+                    response_serializer=alpaserve_dot_v1_dot_profiler__pb2.RemoveProfileResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -222,6 +239,33 @@ class Profiler:
             '/alpaserve.v1.Profiler/ImportProfile',
             alpaserve_dot_v1_dot_profiler__pb2.ImportProfileRequest.SerializeToString,
             alpaserve_dot_v1_dot_profiler__pb2.ImportProfileResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RemoveProfile(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/alpaserve.v1.Profiler/RemoveProfile',
+            alpaserve_dot_v1_dot_profiler__pb2.RemoveProfileRequest.SerializeToString,
+            alpaserve_dot_v1_dot_profiler__pb2.RemoveProfileResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -41,6 +41,8 @@ class ProfilerStub:
     """Names of the stored profiles."""
     ImportProfile: _grpc.UnaryUnaryMultiCallable[_profiler_pb2.ImportProfileRequest, _profiler_pb2.ImportProfileResponse]
     """Stores profiles from a file."""
+    RemoveProfile: _grpc.UnaryUnaryMultiCallable[_profiler_pb2.RemoveProfileRequest, _profiler_pb2.RemoveProfileResponse]
+    """Forgets a profile that no registered model costs by."""
 
 @_typing.type_check_only
 class ProfilerAsyncStub(ProfilerStub):
@@ -55,6 +57,8 @@ class ProfilerAsyncStub(ProfilerStub):
     """Names of the stored profiles."""
     ImportProfile: _aio.UnaryUnaryMultiCallable[_profiler_pb2.ImportProfileRequest, _profiler_pb2.ImportProfileResponse]  # type: ignore[assignment]
     """Stores profiles from a file."""
+    RemoveProfile: _aio.UnaryUnaryMultiCallable[_profiler_pb2.RemoveProfileRequest, _profiler_pb2.RemoveProfileResponse]  # type: ignore[assignment]
+    """Forgets a profile that no registered model costs by."""
 
 class ProfilerServicer(metaclass=_abc_1.ABCMeta):
     """Measures models under parallel configs and keeps the results."""
@@ -90,5 +94,13 @@ class ProfilerServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_profiler_pb2.ImportProfileResponse, _abc.Awaitable[_profiler_pb2.ImportProfileResponse]]:
         """Stores profiles from a file."""
+
+    @_abc_1.abstractmethod
+    def RemoveProfile(
+        self,
+        request: _profiler_pb2.RemoveProfileRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_profiler_pb2.RemoveProfileResponse, _abc.Awaitable[_profiler_pb2.RemoveProfileResponse]]:
+        """Forgets a profile that no registered model costs by."""
 
 def add_ProfilerServicer_to_server(servicer: ProfilerServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
