@@ -13,6 +13,7 @@ from google.protobuf import any_pb2, duration_pb2
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 from services.core import errors
+from services.infra.calls import Calls, Method, UnderWay
 from services.infra.store.connection import STORE_ERRORS
 
 log = structlog.get_logger()
@@ -134,47 +135,53 @@ class Gate:
 class Guarded:
     """A servicer whose methods end with the table's status instead of raising.
 
-    Calls with one answer pass the gate; streams may outlive it, and end with the server.
+    Calls with one answer pass the gate; streams may outlive it, and end with the server. `calls` counts them under the
+    name of the service.
     """
 
-    def __init__(self, servicer: object, gate: Gate) -> None:
+    def __init__(self, servicer: object, gate: Gate, calls: Calls, service: str) -> None:
         methods: list[tuple[str, Any]] = inspect.getmembers(servicer, callable)
         for name, method in methods:
             if name[0].isupper():
                 streams = inspect.isasyncgenfunction(method)
-                setattr(self, name, guard_stream(method, gate) if streams else guard_unary(method, gate))
+                guard = guard_stream if streams else guard_unary
+                setattr(self, name, guard(method, gate, calls.method(service, name)))
 
 
-def guard_unary(method: Callable[[Any, Any], Awaitable[Any]], gate: Gate) -> Callable[[Any, Any], Awaitable[Any]]:
+def guard_unary(
+    method: Callable[[Any, Any], Awaitable[Any]], gate: Gate, calls: Method
+) -> Callable[[Any, Any], Awaitable[Any]]:
     @wraps(method)
     async def guarded(request: Any, context: Any) -> Any:
-        try:
-            gate.enter()
+        with UnderWay(calls, context):
             try:
-                return await method(request, context)
-            finally:
-                gate.leave()
-        except grpc.aio.AbortError:
-            raise
-        except Exception as error:
-            return await end_call(context, method.__name__, error)
+                gate.enter()
+                try:
+                    return await method(request, context)
+                finally:
+                    gate.leave()
+            except grpc.aio.AbortError:
+                raise
+            except Exception as error:
+                return await end_call(context, method.__name__, error)
 
     return guarded
 
 
 def guard_stream(
-    method: Callable[[Any, Any], AsyncIterator[Any]], gate: Gate
+    method: Callable[[Any, Any], AsyncIterator[Any]], gate: Gate, calls: Method
 ) -> Callable[[Any, Any], AsyncIterator[Any]]:
     @wraps(method)
     async def guarded(request: Any, context: Any) -> AsyncIterator[Any]:
-        try:
-            gate.enter()
-            gate.leave()
-            async for response in method(request, context):
-                yield response
-        except grpc.aio.AbortError:
-            raise
-        except Exception as error:
-            await end_call(context, method.__name__, error)
+        with UnderWay(calls, context):
+            try:
+                gate.enter()
+                gate.leave()
+                async for response in method(request, context):
+                    yield response
+            except grpc.aio.AbortError:
+                raise
+            except Exception as error:
+                await end_call(context, method.__name__, error)
 
     return guarded

@@ -12,8 +12,9 @@ import structlog
 from google.protobuf.descriptor import FileDescriptor
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2
-from prometheus_client import start_http_server
+from prometheus_client import REGISTRY, start_http_server
 
+from services.infra.calls import Calls
 from services.infra.errors import Gate, Guarded
 from services.infra.reflected import pool_of
 from services.infra.security.authorization import Authorization
@@ -92,6 +93,7 @@ class Server:
         guards = [Authorization(gatekeeper)] if gatekeeper is not None else None
         self._grpc = grpc.aio.server(interceptors=guards, options=options)
         self._gate = Gate()
+        self._calls = Calls()
         self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]  # the stubs lack it
         self._files: list[FileDescriptor] = [health_pb2.DESCRIPTOR, reflection_pb2.DESCRIPTOR]
         self._names: list[str] = [health.SERVICE_NAME, reflection.SERVICE_NAME]
@@ -103,9 +105,10 @@ class Server:
 
     def add(self, servicer: object, register: Callable[[Any, Any], None], file: FileDescriptor, name: str) -> None:
         """Serve a servicer under the service `name` of a file."""
-        register(Guarded(servicer, self._gate), self._grpc)
+        full_name = file.services_by_name[name].full_name
+        register(Guarded(servicer, self._gate, self._calls, full_name), self._grpc)
         self._files.append(file)
-        self._names.append(file.services_by_name[name].full_name)
+        self._names.append(full_name)
 
     async def start(self) -> None:
         """Take calls and report as healthy."""
@@ -113,16 +116,19 @@ class Server:
         await self._grpc.start()
         settle_memory()
         if self._settings.metrics_port:
+            REGISTRY.register(self._calls)
             files = self._settings.tls.metrics_options() if self._settings.tls is not None else {}
             start_http_server(self._settings.metrics_port, addr=self._settings.host, **files)
         for name in ("", *self._names):
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+        self._calls.is_serving = True
         log.info("serving", address=self.address)
 
     async def drain(self) -> None:
         """Report as unhealthy and go on for `drain_notice_s`; then take no new calls, and let those under way finish
         for `drain_s`."""
         log.info("draining", drain_notice_s=self._settings.drain_notice_s, drain_s=self._settings.drain_s)
+        self._calls.is_serving = False
         await self._health.enter_graceful_shutdown()
         await asyncio.sleep(self._settings.drain_notice_s)
         if not await self._gate.close(self._settings.drain_s):

@@ -14,12 +14,14 @@ from services.infra.store.connection import OUTAGES, connect
 from services.infra.store.decisions import DecisionStore
 from services.infra.store.members import HEARTBEAT_S, MemberStore
 from services.infra.store.placements import PlacementStore
+from services.infra.store.pulse import feel_pulse
 from services.infra.store.queues import QueueStore
 from services.infra.store.registry import ModelStore, ProfileStore
 from services.infra.store.transitions import TransitionStore
 from services.planner.catalog import Catalog
 from services.planner.cluster import WorkerStubs
 from services.planner.decisions import Decisions
+from services.planner.metrics import Roll
 from services.planner.planning import Planning
 from services.planner.pools import Pools
 from services.planner.posing import Posing
@@ -62,6 +64,7 @@ async def serve(settings: PlannerSettings) -> None:
     status = StatusReader(placements, members, QueueStore(redis), arrivals, ActivityStore(redis))
     reader = FactReader(settings, placements, catalog, stewardship, arrivals)
     replacement = Replacement(settings, reader, stewardship, DecisionStore(redis), pools)
+    roll = Roll(placements, members, QueueStore(redis))
     decisions = Decisions(DecisionStore(redis), replacement)
     residence = Residence(stewardship, placements, catalog)
     servicer = PlannerServicer(planning, stewardship, residence, placements, catalog, status, records, decisions)
@@ -69,7 +72,11 @@ async def serve(settings: PlannerSettings) -> None:
     server.add(servicer, planner_pb2_grpc.add_PlannerServicer_to_server, planner_pb2.DESCRIPTOR, "Planner")
     await server.start()
     async with background(
-        stewardship.mend(settings.heal_every_s), replacement.run(), announce(members, server.address)
+        stewardship.mend(settings.heal_every_s),
+        replacement.run(),
+        announce(members, server.address),
+        roll.call(),
+        feel_pulse(redis),
     ):
         await stopping.wait()
         await members.withdraw_planner()

@@ -20,6 +20,7 @@ from services.planner.cluster import LiveCluster
 from services.planner.exploring import explored
 from services.planner.hunt import Hunt
 from services.planner.messages import applied_message, diff_message, report_message
+from services.planner.metrics import SIMULATIONS, measured_search
 from services.planner.policies.clockwork import CLOCKWORK
 from services.planner.pools import Pools
 from services.planner.posing import Posing
@@ -56,8 +57,10 @@ class Planning:
         problem = await self._problem(request, live)
         async with self._pools.pool_for(problem) as pool:
             hunt = Hunt(problem, request, Searching(request, self._time_budget_s(request), pool))
-            async for progress in hunt.progress():
-                yield planner_pb2.PlanResponse(progress=progress)
+            with measured_search():
+                async for progress in hunt.progress():
+                    yield planner_pb2.PlanResponse(progress=progress)
+        SIMULATIONS.inc(hunt.num_simulations)
         plan = hunt.plan
         placement = plan.placement if live is None else live.placed(plan.placement, current.groups, problem.spec)
         found = await asyncio.to_thread(found_message, hunt, placement)

@@ -17,6 +17,7 @@ from services.infra.store.transitions import TransitionRecord, TransitionStore
 from services.planner.carrying import Carrying
 from services.planner.changes import Change, Target
 from services.planner.journal import Journal
+from services.planner.metrics import measured_transition
 from services.planner.workers import Workers
 
 log = structlog.get_logger()
@@ -58,9 +59,10 @@ class Transitions:
             change = target.change(target.transition_from(running))
             log.info("transition_started", placement_version=current.version, num_steps=len(change.schedule.steps))
             journal = Journal(self._records, target, change, began_s)
-            async with journal.kept(current.version):
-                carrying = Carrying(self._placements, self._members, self._workers, target, journal)
-                deployment = await carrying.carry_out(running, change.transition)
+            with measured_transition():
+                async with journal.kept(current.version):
+                    carrying = Carrying(self._placements, self._members, self._workers, target, journal)
+                    deployment = await carrying.carry_out(running, change.transition)
             transition_s = time.monotonic() - began_s
         log.info(
             "placement_applied",

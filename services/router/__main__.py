@@ -18,12 +18,14 @@ from services.infra.store.arrivals import ArrivalStore
 from services.infra.store.connection import OUTAGES, connect, reached
 from services.infra.store.members import HEARTBEAT_S, MemberStore
 from services.infra.store.placements import PlacementStore
+from services.infra.store.pulse import feel_pulse
 from services.infra.store.queues import QueueStore
 from services.infra.store.registry import ModelStore
 from services.router.dispatcher import Dispatcher
 from services.router.door import Door
 from services.router.groups import Groups
 from services.router.holdings import Holdings
+from services.router.metrics import VERSION
 from services.router.oip.contract import add_inference, public_file
 from services.router.oip.repository import Repository
 from services.router.oip.servicer import InferenceServicer
@@ -85,11 +87,13 @@ async def serve(settings: RouterSettings) -> None:
     with suppress(*OUTAGES):
         await members.announce_router(name, dispatcher.groups.view.deployment.version)
     REGISTRY.register(dispatcher.requests)
+    VERSION.set_function(lambda: dispatcher.groups.view.deployment.version)
     await server.start()
     async with background(
         follow_placements(dispatcher, repository, placements, members, name),
         follow_queues(dispatcher, QueueStore(redis)),
         report_requests(dispatcher, redis, members, name),
+        feel_pulse(redis),
     ):
         await stopping.wait()
         await server.drain()

@@ -5,6 +5,7 @@ from contextlib import suppress
 import structlog
 import uvloop
 from alpaserve.v1 import worker_pb2, worker_pb2_grpc
+from prometheus_client import REGISTRY
 
 from services.infra.background import background, repeating
 from services.infra.logs import configure_logs
@@ -13,8 +14,10 @@ from services.infra.server import Server, stop_signal
 from services.infra.settings import load_settings
 from services.infra.store.connection import OUTAGES, connect, reached
 from services.infra.store.members import HEARTBEAT_S, MemberStore, WorkerRecord
+from services.infra.store.pulse import feel_pulse
 from services.worker.actors import LeaderActor
 from services.worker.groups import HostedGroups
+from services.worker.metrics import HostMetrics
 from services.worker.servicer import WorkerServicer
 from services.worker.settings import WorkerSettings
 
@@ -49,7 +52,8 @@ async def serve(settings: WorkerSettings, leader: type[LeaderActor]) -> None:
     with suppress(*OUTAGES):
         await members.announce_worker(record)
     await server.start()
-    async with background(announce(members, record), groups.watch()):
+    REGISTRY.register(HostMetrics(groups, settings, record.first_device))
+    async with background(announce(members, record), groups.watch(), feel_pulse(redis)):
         await stopping.wait()
     await members.withdraw_worker(settings.worker_name)
     await server.drain()

@@ -2,7 +2,7 @@
 emulated groups. They may end at any time, and come back at the same address."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any, Protocol
@@ -17,6 +17,7 @@ from services.infra.ray_cluster import answer, end_actor, make_mortal, start_act
 from services.parallel.environment import device_environment
 from services.worker.leader.executor import Replica
 from services.worker.leader.process import LeaderProcess
+from services.worker.leader.tally import GroupTally
 from services.worker.settings import WorkerSettings
 from services.worker.silence import silence
 
@@ -37,12 +38,18 @@ class HostedGroup:
     def address(self) -> str:
         return self.leader.address
 
+    @property
+    def tally(self) -> GroupTally | None:
+        """What its leader counted until its last answer; None while there is none that answers."""
+        return self.leader.tallies.get(self.name)
+
 
 class Leader(Protocol):
     """A process of leaders through all its lives. Who asks anything of it holds its `turn`."""
 
     turn: asyncio.Lock
     address: str
+    tallies: Mapping[str, GroupTally]
 
     async def start(self, groups: Sequence[HostedGroup]) -> list[tuple[HostedGroup, str]]:
         """Start the process and let it lead these groups; routers get in when all is loaded. Returns the
@@ -82,6 +89,7 @@ class LeaderActor:
     ) -> None:
         self.turn = asyncio.Lock()
         self.address = ""
+        self.tallies: Mapping[str, GroupTally] = {}
         self._settings = settings
         self._local_devices = local_devices
         self._kind = kind
@@ -135,9 +143,12 @@ class LeaderActor:
         """Until the process hangs, or is gone. What it does beside serving may keep it from answering for a while."""
         settings = self._settings
         await silence(
-            self._actor.answers.remote,
+            self._ask,
             lambda: settings.loading_hang_s if self.turn.locked() else settings.hang_s,
         )
+
+    async def _ask(self) -> None:
+        self.tallies = {tally.group: tally for tally in await self._actor.answers.remote()}
 
     async def _refuse_silence(self) -> None:
         """Raises: GroupUnavailable once the process hangs, or is gone."""
@@ -145,6 +156,7 @@ class LeaderActor:
         raise GroupUnavailable("a leader hangs or is gone before it serves")
 
     def _end(self) -> None:
+        self.tallies = {}
         if self._actor is not None:
             end_actor(self._actor, self._pid)
 

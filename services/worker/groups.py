@@ -41,6 +41,7 @@ class HostedGroups:
         self._shared: Leader | None = None
         self._forming = asyncio.Lock()
         self._steps = Completion()
+        self.num_restarts = {"serving": 0, "given_up": 0}
 
     def all(self) -> list[HostedGroup]:
         return list(self._groups.values())
@@ -182,7 +183,9 @@ class HostedGroups:
             async with leader.turn:
                 groups = [group for group in self._groups.values() if group.leader is leader]
                 if groups and await self._restarted(leader, groups, restarts, lived_s):
+                    self.num_restarts["serving"] += 1
                     continue
+                self.num_restarts["given_up"] += 1
                 for group in groups:
                     log.error("group_lost", group=group.name)
                     self._forget(group)

@@ -13,6 +13,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from services.core import errors
+from services.infra.calls import Calls
 from services.infra.errors import STATUS, Gate, Guarded, status_of
 from tests.waiting import until
 
@@ -81,9 +82,14 @@ def gate() -> Gate:
 
 
 @pytest.fixture
-async def stub(raising: Raising, gate: Gate) -> AsyncIterator[Any]:
+def calls() -> Calls:
+    return Calls()
+
+
+@pytest.fixture
+async def stub(raising: Raising, gate: Gate, calls: Calls) -> AsyncIterator[Any]:
     server = aio.server()
-    guarded: Any = Guarded(raising, gate)
+    guarded: Any = Guarded(raising, gate, calls, "Profiler")
     profiler_pb2_grpc.add_ProfilerServicer_to_server(guarded, server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()

@@ -9,6 +9,7 @@ import pytest
 from alpaserve.v1 import router_pb2
 from grpc import aio
 
+from services.infra.calls import Calls
 from services.infra.errors import Gate, Guarded
 from services.router.dispatcher import Dispatcher
 from services.router.door import Door
@@ -27,7 +28,7 @@ REQUEST = router_pb2.InferRequest(model="patient", inputs=INPUTS, request_id="mi
 async def channel(dispatcher: Dispatcher) -> AsyncIterator[aio.Channel]:
     """To a router that holds two requests, and messages of a hundred bytes beside another."""
     server = aio.server()
-    guarded: Any = Guarded(RouterServicer(Door(dispatcher, Holdings(2, 100), RECEIVE_TIMEOUT_S)), Gate())
+    guarded: Any = Guarded(RouterServicer(Door(dispatcher, Holdings(2, 100), RECEIVE_TIMEOUT_S)), Gate(), Calls(), "")
     add_router(guarded, server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()

@@ -1,11 +1,12 @@
 """A leader that dies, and comes back, when a test says so."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from services.core.errors import GroupUnavailable
 from services.worker.actors import HostedGroup
 from services.worker.leader.executor import Replica
+from services.worker.leader.tally import GroupTally
 from services.worker.settings import WorkerSettings
 
 
@@ -16,6 +17,7 @@ class MortalLeader:
     def __init__(self, settings: WorkerSettings, local_devices: Sequence[int]) -> None:
         self.turn = asyncio.Lock()
         self.address = ""
+        self.tallies: Mapping[str, GroupTally] = {}
         self.fates: list[bool] = []
         self.unloadable: set[str] = set()
         self.gate = asyncio.Event()

@@ -16,6 +16,7 @@ from services.core.profile import ParallelConfig
 from services.worker import actors
 from services.worker.actors import HostedGroup, LeaderActor, resumed
 from services.worker.leader.executor import Replica
+from services.worker.leader.tally import GroupTally
 from services.worker.settings import WorkerSettings
 
 LONE = ParallelConfig(1, 1)
@@ -88,8 +89,8 @@ class Serving:
     async def _open(self, port: int) -> str:
         return "here:1"
 
-    async def _answers(self) -> None:
-        """At once."""
+    async def _answers(self) -> tuple[GroupTally, ...]:
+        return ()
 
 
 @dataclass(frozen=True)

@@ -46,6 +46,11 @@ class StageClocks:
         """Nothing of the model is in flight, and nothing will be."""
         self._lines.forget(model)
 
+    @property
+    def num_waiting(self) -> int:
+        """Requests that have not begun."""
+        return self._lines.num_waiting
+
     def predicted_end(self, model: str, now_s: float) -> float:
         """When a request that is admitted now is to leave the last stage."""
         self._correct(now_s)

@@ -15,9 +15,11 @@ from services.core import schedule
 from services.core.errors import InvalidInput
 from services.core.signature import Signature
 from services.infra.background import background
+from services.infra.meters import QUEUE_BOUNDS_S, Distribution
 from services.worker.leader.clocks import StageClocks
 from services.worker.leader.executor import Executor, Replica, Tensors
 from services.worker.leader.flight import Batch, Failed, Failure, Flight, Outcome, Rejected, Served
+from services.worker.leader.tally import GroupTally
 
 log = structlog.get_logger()
 
@@ -37,6 +39,7 @@ class GroupLeader:
         self.clocks = StageClocks(num_stages)
         self.replicas: dict[str, Replica] = {}
         self.num_events = 0
+        self._queue_time_s = Distribution(QUEUE_BOUNDS_S)
         self._executor = executor
         self._queue_limit = queue_limit
         self._clock = clock
@@ -81,6 +84,18 @@ class GroupLeader:
             self.clocks.forget(name)
             self._leaving.discard(name)
             await self._executor.unload(name)
+
+    def tally(self) -> GroupTally:
+        """What was counted so far."""
+        queue_time_s = self._queue_time_s
+        return GroupTally(
+            self.name,
+            self.clocks.busy_s(self._clock()),
+            len(self.clocks.flights),
+            self.clocks.num_waiting,
+            tuple(queue_time_s.counts),
+            queue_time_s.total,
+        )
 
     async def drained(self, name: str | None = None) -> None:
         """Wait until nothing (of a model) is in flight."""
@@ -174,6 +189,7 @@ class GroupLeader:
             answers = []
         for flight, tensors in answers:
             queue_time_s = max(0.0, finish_s - flight.arrival_s - batch.execution_time_s)
+            self._queue_time_s.observe(queue_time_s)
             served = Served(
                 tensors,
                 queue_time_s,

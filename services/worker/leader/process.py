@@ -25,6 +25,7 @@ from services.worker.leader.dataplane import DataPlane
 from services.worker.leader.emulated import EmulatedExecutor
 from services.worker.leader.executor import Executor, Replica
 from services.worker.leader.group import GroupLeader
+from services.worker.leader.tally import GroupTally
 from services.worker.settings import WorkerSettings
 
 log = structlog.get_logger()
@@ -61,8 +62,9 @@ class LeaderProcess:
         self._plane = DataPlane(self._leaders, settings.max_message_bytes, settings.entrance())
         self._stopping = asyncio.Event()
 
-    async def answers(self) -> None:
-        """Return at once: this process does not hang."""
+    async def answers(self) -> tuple[GroupTally, ...]:
+        """Return at once: this process does not hang, and has counted this."""
+        return tuple(leader.tally() for leader in self._leaders.values())
 
     async def open(self, port: int) -> str:
         """Let routers in, at a port of this host (0: a free one); returns the address.
