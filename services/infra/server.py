@@ -18,6 +18,7 @@ from services.infra.calls import Calls
 from services.infra.errors import Gate, Guarded
 from services.infra.reflected import pool_of
 from services.infra.security.authorization import Authorization
+from services.infra.security.tls import TlsFiles
 from services.infra.settings import ServiceSettings
 
 log = structlog.get_logger()
@@ -79,6 +80,13 @@ def settle_memory() -> None:
     gc.set_threshold(COLLECT_AFTER)
 
 
+def listen(server: grpc.aio.Server, address: str, tls: TlsFiles | None) -> int:
+    """Take calls at an address; returns the port. Raises: RuntimeError if it is taken."""
+    if tls is None:
+        return server.add_insecure_port(address)
+    return server.add_secure_port(address, tls.server_credentials())
+
+
 class Server:
     """One process's gRPC server. Bind first, add servicers, then `serve` until it is told to stop.
 
@@ -89,7 +97,7 @@ class Server:
         self._settings = settings
         allow_connections(settings.max_connections)
         options = [*KEEPALIVE, *bounds(settings), ("grpc.so_reuseport", int(shares_port))]
-        tls, gatekeeper = settings.tls, settings.gatekeeper()
+        gatekeeper = settings.gatekeeper()
         guards = [Authorization(gatekeeper)] if gatekeeper is not None else None
         self._grpc = grpc.aio.server(interceptors=guards, options=options)
         self._gate = Gate()
@@ -98,9 +106,7 @@ class Server:
         self._files: list[FileDescriptor] = [health_pb2.DESCRIPTOR, reflection_pb2.DESCRIPTOR]
         self._names: list[str] = [health.SERVICE_NAME, reflection.SERVICE_NAME]
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
-        where = f"{settings.host}:{settings.port}"
-        secure = self._grpc.add_secure_port
-        port = secure(where, tls.server_credentials()) if tls is not None else self._grpc.add_insecure_port(where)
+        port = listen(self._grpc, f"{settings.host}:{settings.port}", settings.tls)
         self.address = f"{settings.reachable_host}:{port}"
 
     def add(self, servicer: object, register: Callable[[Any, Any], None], file: FileDescriptor, name: str) -> None:

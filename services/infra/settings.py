@@ -1,17 +1,20 @@
 """Configuration of a service: environment variables ALPASERVE_…, listed by --help."""
 
 import sys
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, model_validator
 
 from services.infra.security.settings import SecuritySettings
+from services.infra.store.settings import StoreSettings
+from services.infra.variables import VARIABLES, OptionalPath
 
 
-class ServiceSettings(SecuritySettings):
+class ServiceSettings(SecuritySettings, StoreSettings):
     """What every service is told."""
 
-    redis_url: str = Field(description="The shared store, for example redis://127.0.0.1:6379/0.", min_length=1)
+    model_config = VARIABLES
+
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(0, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
     advertise_host: str = Field("", description="Name under which other hosts reach this one; empty means host.")
@@ -31,6 +34,21 @@ class ServiceSettings(SecuritySettings):
     @property
     def reachable_host(self) -> str:
         return self.advertise_host or self.host
+
+
+class CheckpointSettings(ServiceSettings):
+    """What those services are told that hear of checkpoints."""
+
+    models_dir: OptionalPath = Field(
+        None, description="The directory that checkpoints must be within, links followed; needed with a tokens_file."
+    )
+
+    @model_validator(mode="after")
+    def check_models_dir(self) -> Self:
+        """Who may register models may not read the whole host by that."""
+        if self.tokens_file is not None and self.models_dir is None:
+            raise ValueError("ALPASERVE_TOKENS_FILE needs ALPASERVE_MODELS_DIR")
+        return self
 
 
 SettingsT = TypeVar("SettingsT", bound=ServiceSettings)

@@ -67,10 +67,17 @@ def _tensor_files(directory: Path) -> dict[str, Path]:
         names = content.get("weight_map") if isinstance(content, dict) else None
         if not isinstance(names, dict):
             raise InvalidModel(f"{index}: has no weight_map")
-        return {name: directory / str(file) for name, file in names.items()}
+        return {name: _beside(index, file) for name, file in names.items()}
     path = directory / _WEIGHTS
     with _open_weights(path) as weights:
         return dict.fromkeys(weights.keys(), path)
+
+
+def _beside(index: Path, file: object) -> Path:
+    """A checkpoint that came from elsewhere may not name files outside of its directory."""
+    if not isinstance(file, str) or Path(file).name != file:
+        raise InvalidModel(f"{index}: weight_map names {file!r}, which is no file beside it")
+    return index.parent / file
 
 
 def _open_weights(path: Path) -> Any:

@@ -50,10 +50,10 @@ async def announce(members: MemberStore, address: str) -> None:
 
 async def serve(settings: PlannerSettings) -> None:
     stopping = stop_signal()
-    redis = connect(settings.redis_url)
+    redis = connect(settings.store)
     placements, members, arrivals = PlacementStore(redis), MemberStore(redis), ArrivalStore(redis)
     stubs = WorkerStubs(settings)
-    catalog = Catalog(ModelStore(redis), ProfileStore(redis), placements)
+    catalog = Catalog(ModelStore(redis), ProfileStore(redis), placements, settings.models_dir)
     records = TransitionStore(redis)
     workers = Workers(stubs, members, settings.step_timeout_s)
     transitions = Transitions(placements, members, workers, records)

@@ -2,10 +2,12 @@
 
 from collections.abc import Iterable
 from dataclasses import replace
+from pathlib import Path
 
 from services.core.errors import NotPlaced, StillPlaced, UnknownProfile
 from services.core.model import RegisteredModel
 from services.core.profile import Profiles
+from services.infra.security.paths import confined
 from services.infra.store.placements import PlacementStore
 from services.infra.store.registry import ModelStore, ProfileStore
 from services.planner.changes import deployed_model
@@ -14,10 +16,13 @@ from services.planner.changes import deployed_model
 class Catalog:
     """Registered models and their profiles."""
 
-    def __init__(self, models: ModelStore, profiles: ProfileStore, placements: PlacementStore) -> None:
+    def __init__(
+        self, models: ModelStore, profiles: ProfileStore, placements: PlacementStore, models_dir: Path | None = None
+    ) -> None:
         self._models = models
         self._profiles = profiles
         self._placements = placements
+        self._models_dir = models_dir
 
     async def models(self) -> dict[str, RegisteredModel]:
         return await self._models.all()
@@ -32,9 +37,11 @@ class Catalog:
     async def register(self, model: RegisteredModel) -> None:
         """Add a model, or change its SLO, at once where it runs.
 
-        Raises: AlreadyExists; InvalidProfile for an SLO that its profile cannot tell; VersionConflict
-        while a transition is under way that may concern it.
+        Raises: AlreadyExists; InvalidModel for a checkpoint out of bounds; InvalidProfile for an SLO that its profile
+        cannot tell; VersionConflict while a transition is under way that may concern it.
         """
+        if self._models_dir is not None and model.source is not None and model.source.checkpoint:
+            confined(model.source.checkpoint, self._models_dir)
         deployed = deployed_model(model, await self._known_profiles(model))
         if model.name not in (await self._placements.current()).models:
             await self._models.put(model)

@@ -5,11 +5,11 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from services.infra.settings import ServiceSettings
+from services.infra.settings import CheckpointSettings
 from services.infra.store.arrivals import KEPT_S
 
 
-class PlannerSettings(ServiceSettings):
+class PlannerSettings(CheckpointSettings):
     """Environment of `alpaserve-planner`."""
 
     live_window_s: int = Field(60, ge=1, le=3600, description="Seconds of live arrivals that a plan is made for.")

@@ -18,9 +18,10 @@ from services.profiler.settings import ProfilerSettings
 
 async def serve(settings: ProfilerSettings) -> None:
     stopping = stop_signal()
-    redis = connect(settings.redis_url)
+    redis = connect(settings.store)
     profiles = ProfileStore(redis)
-    servicer = ProfilerServicer(Measuring(settings, profiles, MeasurementStore(redis)), ModelStore(redis), profiles)
+    measuring = Measuring(settings, profiles, MeasurementStore(redis))
+    servicer = ProfilerServicer(measuring, ModelStore(redis), profiles, settings.models_dir)
     server = Server(settings)
     server.add(servicer, profiler_pb2_grpc.add_ProfilerServicer_to_server, profiler_pb2.DESCRIPTOR, "Profiler")
     await server.start()

@@ -8,6 +8,7 @@ from services.core.errors import InvalidArgument
 from services.core.model import ModelSource
 from services.core.profile import ParallelConfig, StageProfile
 from services.profiler.path import End, Tensors
+from services.profiler.way import Way
 
 if TYPE_CHECKING:
     from services.profiler.trials import Loaded
@@ -48,10 +49,10 @@ class Bench:
             raise InvalidArgument("no config is loaded")
         return await self._loaded.stage_profile(batch_size, (num_warmups, num_repeats))
 
-    async def serve(self, redis_url: str, max_message_bytes: int) -> str:
+    async def serve(self, way: Way) -> str:
         """Serve what is loaded, as the leader of a group does, until the actor ends; returns the address. While
         nothing is loaded, requests come back as they are."""
-        self._end = End(self._run, redis_url, max_message_bytes)
+        self._end = End(self._run, way)
         return await self._end.serve()
 
     async def _run(self, inputs: Tensors) -> tuple[Tensors, float]:

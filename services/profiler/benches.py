@@ -11,6 +11,7 @@ from services.parallel.environment import device_environment
 from services.profiler.bench import Bench
 from services.profiler.path import Relay
 from services.profiler.settings import ProfilerSettings
+from services.profiler.way import Way, new_way
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +20,7 @@ class Place:
 
     bench: Any
     relay: str
+    way: Way
     num_devices: int
 
 
@@ -42,10 +44,11 @@ class Benches:
         settings = self._settings
         environment = device_environment(num_devices, self._platform)
         bench = await asyncio.to_thread(start_actor, Bench, environment, settings.cache_dir)
-        relay = await asyncio.to_thread(start_actor, Relay, {}, settings.redis_url, settings.max_message_bytes)
+        way = new_way(settings)
+        relay = await asyncio.to_thread(start_actor, Relay, {}, way)
         self._actors = [bench, relay]
-        leader = await answer(bench.serve.remote(settings.redis_url, settings.max_message_bytes))
-        return Place(bench, await answer(relay.serve.remote(leader)), num_devices)
+        leader = await answer(bench.serve.remote(way))
+        return Place(bench, await answer(relay.serve.remote(leader)), way, num_devices)
 
     def _close(self) -> None:
         for actor in self._actors:

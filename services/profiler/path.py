@@ -14,15 +14,18 @@ from typing import Any
 
 import grpc.aio
 from alpaserve.v1 import leader_pb2, router_pb2
-from alpaserve_client import AsyncClient, ConnectionOptions
+from alpaserve_client import AsyncClient
 from alpaserve_client.tensors import decode_tensor, encode_tensor
 from numpy.typing import NDArray
 
+from services.core.errors import AlpaServeError
 from services.infra.background import repeating
 from services.infra.messages import ENVELOPE_BYTES, Messages
-from services.infra.server import message_limits
+from services.infra.security.authorization import Authorization
+from services.infra.server import listen, message_limits
 from services.infra.store.connection import OUTAGES, connect
 from services.infra.store.queues import PUBLISH_EVERY_S, QueueStore
+from services.profiler.way import Way
 
 BENCH = "bench"
 PAUSE_S = 0.05
@@ -37,15 +40,26 @@ Run = Callable[[Tensors], Awaitable[tuple[Tensors, float]]]
 class EndDoor(Messages[leader_pb2.ToLeader]):
     """Where the leader is: every request of a connection is a task."""
 
-    def __init__(self, end: "End", max_message_bytes: int) -> None:
-        super().__init__(leader_pb2.ToLeader, max_message_bytes)
+    def __init__(self, end: "End") -> None:
+        super().__init__(leader_pb2.ToLeader, ENVELOPE_BYTES)
         self._end = end
+        self._is_open = False
         self._tasks: set[asyncio.Task[None]] = set()
 
     def received(self, message: leader_pb2.ToLeader) -> None:
+        if not self._is_open:
+            self._enter(message.open)
+            return
         task = asyncio.create_task(self._serve(message.submit))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    def _enter(self, opening: leader_pb2.Open) -> None:
+        try:
+            self.allow(self._end.admit(opening))
+            self._is_open = True
+        except AlpaServeError as error:
+            self.abort(str(error))
 
     async def _serve(self, submit: leader_pb2.Submit) -> None:
         request = router_pb2.InferRequest.FromString(submit.request)
@@ -64,10 +78,15 @@ class Onward(Messages[leader_pb2.FromLeader]):
 
     patience = math.inf
 
-    def __init__(self, max_message_bytes: int) -> None:
+    def __init__(self, opening: leader_pb2.Open, max_message_bytes: int) -> None:
         super().__init__(leader_pb2.FromLeader, max_message_bytes)
+        self._opening = opening
         self._answers: dict[int, asyncio.Future[leader_pb2.Served]] = {}
         self._sequence = 0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self.send(leader_pb2.ToLeader(open=self._opening))
 
     async def ask(self, submit: leader_pb2.Submit) -> leader_pb2.Served:
         self._sequence += 1
@@ -110,20 +129,24 @@ class RelayServicer:
 class Relay:
     """A process for the relay, as the router is one: a Ray actor."""
 
-    def __init__(self, redis_url: str, max_message_bytes: int) -> None:
-        self._queues = QueueStore(connect(redis_url))
-        self._max_message_bytes = max_message_bytes
+    def __init__(self, way: Way) -> None:
+        self._queues = QueueStore(connect(way.settings.store))
+        self._way = way
 
     async def serve(self, leader: str) -> str:
         """Relay calls to the leader's address; returns its own. Ends with the actor."""
         host, _, port = leader.rpartition(":")
-        largest = self._max_message_bytes + ENVELOPE_BYTES
-        loop = asyncio.get_running_loop()
-        _, onward = await loop.create_connection(lambda: Onward(largest), host, int(port))
-        self._server = grpc.aio.server(options=message_limits(self._max_message_bytes))
+        loop, credentials, gatekeeper = asyncio.get_running_loop(), self._way.credentials(), self._way.gatekeeper()
+        opening = leader_pb2.Open(group=BENCH, token=credentials.token())
+        largest = self._way.settings.max_message_bytes
+        _, onward = await loop.create_connection(
+            lambda: Onward(opening, largest + ENVELOPE_BYTES), host, int(port), ssl=credentials.context
+        )
+        guards = [Authorization(gatekeeper)] if gatekeeper is not None else None
+        self._server = grpc.aio.server(interceptors=guards, options=message_limits(largest))
         infer = grpc.unary_unary_rpc_method_handler(RelayServicer(onward, self._queues).Infer)
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(ROUTER, {"Infer": infer}),))
-        own = self._server.add_insecure_port("127.0.0.1:0")
+        own = listen(self._server, "127.0.0.1:0", self._way.settings.tls)
         await self._server.start()
         return f"127.0.0.1:{own}"
 
@@ -131,11 +154,17 @@ class Relay:
 class End:
     """The end of the way, in the process of what it runs; it lasts as long."""
 
-    def __init__(self, run: Run, redis_url: str, max_message_bytes: int) -> None:
+    def __init__(self, run: Run, way: Way) -> None:
         self._run = run
-        self._queues = QueueStore(connect(redis_url))
-        self._max_message_bytes = max_message_bytes + ENVELOPE_BYTES
+        self._queues = QueueStore(connect(way.settings.store))
+        self._max_message_bytes = way.settings.max_message_bytes + ENVELOPE_BYTES
+        self._entrance = way.entrance()
         self._num_events = 0
+
+    def admit(self, opening: leader_pb2.Open) -> int:
+        """How large messages may be. Raises: Unauthenticated."""
+        self._entrance.admit(opening)
+        return self._max_message_bytes
 
     async def run(self, inputs: Tensors) -> tuple[Tensors, float]:
         self._num_events += 1
@@ -147,7 +176,7 @@ class End:
     async def serve(self) -> str:
         """Take connections, and publish; returns the address."""
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: EndDoor(self, self._max_message_bytes), "127.0.0.1", 0)
+        self._server = await loop.create_server(lambda: EndDoor(self), "127.0.0.1", 0, ssl=self._entrance.context)
         self._publishing = asyncio.create_task(self._publish())
         return f"127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
 
@@ -161,10 +190,11 @@ class End:
                     await self._queues.publish([leader_pb2.QueueState(group=BENCH, free_in_s=[0.0])])
 
 
-async def overhead_s(relay: str, inputs: Tensors, num_warmups: int, num_repeats: int) -> float:
+async def overhead_s(relay: str, way: Way, inputs: Tensors, repeats: tuple[int, int]) -> float:
     """Median seconds that a request spends outside the stages, from the client's call to its return."""
     seconds = []
-    async with AsyncClient(relay, ConnectionOptions(timeout_s=TIMEOUT_S)) as client:
+    num_warmups, num_repeats = repeats
+    async with AsyncClient(relay, way.connection(TIMEOUT_S)) as client:
         for _ in range(num_warmups + num_repeats):
             await asyncio.sleep(PAUSE_S)
             began_s = time.perf_counter()

@@ -1,7 +1,9 @@
 """The profiler's RPCs: parse, call, reply."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Iterable
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -12,6 +14,7 @@ from services.core.errors import InvalidArgument, InvalidProfile, StillPlaced
 from services.core.model import RegisteredModel
 from services.core.profile import ModelProfile, Profiles
 from services.core.profile_documents import parse_profiles
+from services.infra.security.paths import located
 from services.infra.store.registry import ModelStore, ProfileStore
 from services.infra.wire import (
     config_message,
@@ -30,16 +33,20 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class ProfilerServicer(profiler_pb2_grpc.ProfilerServicer):
     """Measures models and keeps the results."""
 
-    def __init__(self, measuring: Measuring, models: ModelStore, profiles: ProfileStore) -> None:
+    def __init__(
+        self, measuring: Measuring, models: ModelStore, profiles: ProfileStore, models_dir: Path | None = None
+    ) -> None:
         self._measuring = measuring
         self._models = models
         self._profiles = profiles
+        self._models_dir = models_dir
 
     async def Profile(
         self, request: profiler_pb2.ProfileRequest, context: Context
     ) -> AsyncIterator[profiler_pb2.ProfileResponse]:
+        registered = await self._models.get(request.model)
         order = Order(
-            model=await self._models.get(request.model),
+            model=await asyncio.to_thread(located, registered, self._models_dir),
             configs=tuple(to_config(config) for config in request.configs),
             batch_sizes=tuple(request.batch_sizes) or (1,),
             num_repeats=request.num_repeats,

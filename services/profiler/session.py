@@ -162,7 +162,9 @@ class Session:
         self._comparisons.append(Comparison(stage, estimate))
 
     async def _timed_overhead_s(self, place: Place) -> float:
-        return await overhead_s(place.relay, await answer(self._cost_model.example.remote()), *self._ground.repeats)
+        return await overhead_s(
+            place.relay, place.way, await answer(self._cost_model.example.remote()), self._ground.repeats
+        )
 
     def _estimated(self, config: ParallelConfig, batch_size: int) -> StageProfile:
         estimate = self._estimates[config, batch_size]

@@ -2,10 +2,10 @@
 
 from pydantic import Field
 
-from services.infra.settings import ServiceSettings
+from services.infra.settings import CheckpointSettings
 
 
-class ProfilerSettings(ServiceSettings):
+class ProfilerSettings(CheckpointSettings):
     """Environment of `alpaserve-profiler`."""
 
     platform: str = Field("cpu", pattern="^(cpu|gpu)$", description="Kind of device to measure on.")

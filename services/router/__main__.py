@@ -70,7 +70,7 @@ async def report_requests(dispatcher: Dispatcher, redis: Redis, members: MemberS
 async def serve(settings: RouterSettings) -> None:
     stopping = stop_signal()
     name = settings.router_name or uuid.uuid4().hex[:12]
-    redis = connect(settings.redis_url)
+    redis = connect(settings.store)
     placements, members = PlacementStore(redis), MemberStore(redis)
     groups = Groups(name, settings.max_message_bytes, settings.credentials())
     dispatcher = Dispatcher(groups, ModelStore(redis).is_registered)

@@ -35,12 +35,13 @@ async def announce(members: MemberStore, record: WorkerRecord) -> None:
 
 async def serve(settings: WorkerSettings, leader: type[LeaderActor]) -> None:
     stopping = stop_signal()
-    redis = connect(settings.redis_url)
+    redis = connect(settings.store)
     await reached(redis)
     members = MemberStore(redis)
     groups = HostedGroups(settings, leader)
     server = Server(settings)
-    server.add(WorkerServicer(groups), worker_pb2_grpc.add_WorkerServicer_to_server, worker_pb2.DESCRIPTOR, "Worker")
+    servicer = WorkerServicer(groups, settings.models_dir)
+    server.add(servicer, worker_pb2_grpc.add_WorkerServicer_to_server, worker_pb2.DESCRIPTOR, "Worker")
     record = WorkerRecord(
         name=settings.worker_name,
         address=server.address,

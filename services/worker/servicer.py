@@ -1,11 +1,14 @@
 """The worker's control plane: parse, call, reply."""
 
+import asyncio
+from pathlib import Path
 from typing import Any
 
 import grpc
 from alpaserve.v1 import worker_pb2, worker_pb2_grpc
 
 from services.core.errors import InvalidArgument
+from services.infra.security.paths import located
 from services.infra.wire import config_message, to_config, to_device_costs, to_model
 from services.worker.groups import HostedGroups
 from services.worker.leader.executor import Replica
@@ -16,8 +19,9 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class WorkerServicer(worker_pb2_grpc.WorkerServicer):
     """Steps of a transition, each of which may be repeated."""
 
-    def __init__(self, groups: HostedGroups) -> None:
+    def __init__(self, groups: HostedGroups, models_dir: Path | None = None) -> None:
         self._groups = groups
+        self._models_dir = models_dir
 
     async def FormGroup(self, request: worker_pb2.FormGroupRequest, context: Context) -> worker_pb2.FormGroupResponse:
         address = await self._groups.form(request.group, to_config(request.config), tuple(request.local_devices))
@@ -27,7 +31,7 @@ class WorkerServicer(worker_pb2_grpc.WorkerServicer):
         if not request.stage_weight_bytes:
             raise InvalidArgument("stage_weight_bytes is empty")
         replica = Replica(
-            model=to_model(request.model),
+            model=await asyncio.to_thread(located, to_model(request.model), self._models_dir),
             stage_latency_s=tuple(request.stage_latency_s),
             stage_weight_bytes=tuple(request.stage_weight_bytes),
             request_overhead_s=request.request_overhead_s,

@@ -6,10 +6,10 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from services.infra.settings import ServiceSettings
+from services.infra.settings import CheckpointSettings
 
 
-class WorkerSettings(ServiceSettings):
+class WorkerSettings(CheckpointSettings):
     """Environment of `alpaserve-worker`."""
 
     worker_name: str = Field("worker", min_length=1, description="Name of this worker, unique in the cluster.")

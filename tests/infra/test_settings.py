@@ -97,5 +97,5 @@ def test_variables_are_read_and_the_host_is_what_others_reach_unless_told_otherw
     plain = load_settings(RouterSettings, "", [])
     monkeypatch.setenv("ALPASERVE_ADVERTISE_HOST", "router-1")
     advertised = load_settings(RouterSettings, "", [])
-    assert (plain.redis_url, plain.port, plain.reachable_host) == (URL, 8000, "127.0.0.1")
+    assert (plain.store.url, plain.port, plain.reachable_host) == (URL, 8000, "127.0.0.1")
     assert advertised.reachable_host == "router-1"

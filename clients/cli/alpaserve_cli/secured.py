@@ -25,6 +25,7 @@ def security_files(directory: Path, host: str) -> SecurityFiles:
 
 def secured(members: Iterable[Member], files: SecurityFiles, models_dir: Path) -> list[Member]:
     """The same services behind TLS and tokens, and checkpoints confined to a directory."""
+    models_dir.mkdir(parents=True, exist_ok=True)
     shared = {"ALPASERVE_TOKENS_FILE": str(files.tokens_file), "ALPASERVE_MODELS_DIR": str(models_dir.resolve())}
     return [
         replace(member, env={**member.env, **shared, **files.variables("server", _TOKENS.get(member.service, ""))})

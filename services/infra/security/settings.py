@@ -1,25 +1,23 @@
 """What a process is told of keys and tokens. Secrets come by file or environment, and no message repeats them."""
 
-from pathlib import Path
 from ssl import SSLError
-from typing import Annotated, Self
+from typing import Self
 
 from alpaserve_client.security import Tls, check_token
-from pydantic import BeforeValidator, Field, SecretStr, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, SecretStr, model_validator
+from pydantic_settings import BaseSettings
 
 from services.core.errors import InvalidArgument
 from services.infra.security.links import Credentials, Entrance
 from services.infra.security.tls import TlsFiles
 from services.infra.security.tokens import Gatekeeper, TokensFile, read_tokens
-
-OptionalPath = Annotated[Path | None, BeforeValidator(lambda given: given or None)]
+from services.infra.variables import VARIABLES, OptionalPath
 
 
 class SecuritySettings(BaseSettings):
     """All of it is off by default."""
 
-    model_config = SettingsConfigDict(env_prefix="ALPASERVE_", extra="ignore", frozen=True)
+    model_config = VARIABLES
 
     tls_certificate: OptionalPath = Field(
         None, description="This process's certificate, PEM, shown by its servers and in its calls; switches TLS on."

@@ -154,7 +154,7 @@ def read_tokens(path: Path) -> tuple[tuple[bytes, Caller], ...]:
         raise InvalidArgument(f"{path} is no YAML") from None
     except ValidationError as error:
         problem = error.errors(include_input=False)[0]
-        where = ".".join(str(part) for part in problem["loc"])
+        where = ".".join(str(part) for part in problem["loc"]) or "document"
         raise InvalidArgument(f"{path}: {where}: {problem['msg']}") from None
     if len({row.name for row in rows}) < len(rows):
         raise InvalidArgument(f"{path}: names must differ")

@@ -1,9 +1,10 @@
 """The connection to Redis, and the answer to its absence."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from time import monotonic
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import structlog
 from redis.asyncio import Redis
@@ -26,10 +27,23 @@ STORE_ERRORS = (RedisConnectionError, RedisTimeoutError, ResponseError)
 OUTAGES = (*STORE_ERRORS, OSError)
 
 
-def connect(url: str) -> Redis:
+@dataclass(frozen=True, slots=True)
+class StoreAddress:
+    """A Redis by its URL; what that says of a password holds. `files` are redis-py's `ssl_…` options."""
+
+    url: str = field(repr=False)
+    password: str = field(default="", repr=False)
+    files: Mapping[str, Any] = field(default_factory=dict)
+
+
+def connect(address: StoreAddress | str) -> Redis:
     """A client that answers within seconds whether Redis does or not."""
+    if isinstance(address, str):
+        address = StoreAddress(address)
     return Redis.from_url(
-        url,
+        address.url,
+        password=address.password or None,
+        **address.files,
         socket_connect_timeout=2.0,
         socket_timeout=5.0,
         health_check_interval=10,

@@ -77,7 +77,7 @@ class LeaderProcess:
 
     async def serve(self) -> None:
         """Publish queue states until `stop`; what was admitted then has `drain_s` to finish."""
-        redis = connect(self._settings.redis_url)
+        redis = connect(self._settings.store)
         async with background(self._publish(QueueStore(redis)), self._report(ActivityStore(redis))):
             await self._stopping.wait()
             for leader in self._leaders.values():
