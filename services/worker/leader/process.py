@@ -133,7 +133,7 @@ class LeaderProcess:
 
     async def _tell(self, model: str, signature: Signature) -> None:
         """A store that is away has it from an earlier load, or lacks what nobody needs to serve."""
-        redis = connect(self._settings.redis_url)
+        redis = connect(self._settings.store)
         try:
             async with asyncio.timeout(TELL_WITHIN_S):
                 await SignatureStore(redis).put(model, signature)
