@@ -78,3 +78,8 @@ class LayeredModel(Protocol):
         """The outputs of each request of the batch, padding removed; the last layer's
         activation is given as numpy arrays."""
         ...
+
+
+def extremes_of(model: LayeredModel) -> tuple[Inputs, Inputs]:
+    """The longest and the shortest request; of a model whose requests are all alike, twice the example."""
+    return model.extremes() if isinstance(model, Varied) else (model.example(), model.example())

@@ -14,7 +14,7 @@ from services.core.device import DeviceCosts
 from services.core.errors import AlreadyExists, InvalidArgument, NotPlaced
 from services.core.model import ModelSource
 from services.parallel.known_devices import typical_costs
-from services.parallel.model import Inputs, Outputs, Varied
+from services.parallel.model import Inputs, Outputs, extremes_of
 from services.parallel.resident import LoadedModel, Resident, compile_model, load_model
 from services.parallel.sharding import stage_mesh
 
@@ -104,9 +104,8 @@ class JaxPipeline:
         return self._resident(name).model.example()
 
     def extremes(self, name: str) -> tuple[Inputs, Inputs]:
-        """The longest and the shortest request, each with every input; twice the example of a model that names none."""
-        model = self._resident(name).model
-        return model.extremes() if isinstance(model, Varied) else (model.example(), model.example())
+        """The longest and the shortest request, each with every input."""
+        return extremes_of(self._resident(name).model)
 
     def place(self, name: str, stage: int, activation: Any) -> Any:
         """Move an activation to the stage's mesh and wait for it; `run_stage` does so itself."""

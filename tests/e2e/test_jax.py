@@ -4,14 +4,18 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import pytest
 from alpaserve.v1 import model_pb2
 from alpaserve_client import InvalidArgument
 from numpy.typing import NDArray
+from tritonclient import grpc as triton
+from tritonclient.utils import InferenceServerException
 
 from tests.e2e.cluster import Cluster, group, model, running_cluster
 from tests.e2e.killing import LATE, OUTAGE, Traffic, killed_under_load, state
+from tests.e2e.open_inference import given
 from tests.tiny_bert import CONFIG
 
 PROFILES = {
@@ -98,6 +102,62 @@ async def test_inputs_that_the_model_does_not_take_are_invalid(
     assert f"model {name!r}" in refused.value.message
     assert says in refused.value.message
     assert served.outputs
+
+
+@pytest.fixture
+def triton_client(cluster: Cluster) -> Iterator[triton.InferenceServerClient]:
+    with triton.InferenceServerClient(cluster.routers[0].address) as opened:
+        yield opened
+
+
+@pytest.mark.parametrize("name", ["alone", "piped"])
+def test_metadata_tell_what_a_model_takes_and_gives(triton_client: triton.InferenceServerClient, name: str) -> None:
+    told = triton_client.get_model_metadata(name)
+    config = triton_client.get_model_config(name).config
+    assert {(one.name, one.datatype, *one.shape) for one in told.inputs} == {
+        ("input_ids", "INT32", -1),
+        ("attention_mask", "INT32", -1),
+        ("token_type_ids", "INT32", -1),
+    }
+    assert [(one.name, one.datatype, *one.shape) for one in told.outputs] == [("last_hidden_state", "FP32", -1, 16)]
+    assert {one.name: one.optional for one in config.input} == {
+        "input_ids": False,
+        "attention_mask": True,
+        "token_type_ids": True,
+    }
+    assert [(one.name, *one.dims) for one in config.output] == [("last_hidden_state", -1, 16)]
+
+
+def test_a_batch_of_one_is_an_example(triton_client: triton.InferenceServerClient) -> None:
+    alone = triton_client.infer("alone", given(input_ids=IDS)).as_numpy("last_hidden_state")
+    batch = triton_client.infer("alone", given(input_ids=IDS[None], attention_mask=np.ones((1, 5), np.int32)))
+    assert alone.shape == (5, 16)
+    assert batch.as_numpy("last_hidden_state").shape == (1, 5, 16)
+    np.testing.assert_allclose(batch.as_numpy("last_hidden_state")[0], alone, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "says"),
+    [
+        ({"input_ids": np.stack([IDS, IDS])}, r"input_ids has shape \(2, 5\)"),
+        ({"input_ids": IDS[None], "attention_mask": np.ones(5, np.int32)}, r"input_ids has shape \(1, 5\)"),
+        ({"input_ids": np.array([b"Where", b"is"], object)}, "input 'input_ids' is of strings"),
+        ({"input_ids": IDS.astype(ml_dtypes.bfloat16)}, "input_ids has dtype bfloat16, expected int32 or int64"),
+    ],
+)
+def test_what_a_model_does_not_take_is_an_invalid_argument(
+    triton_client: triton.InferenceServerClient, inputs: Inputs, says: str
+) -> None:
+    with pytest.raises(InferenceServerException, match=says) as refused:
+        triton_client.infer("alone", given(**inputs))
+    assert refused.value.status() == "StatusCode.INVALID_ARGUMENT"
+
+
+def test_an_output_that_a_model_lacks_is_refused_before_it_runs(triton_client: triton.InferenceServerClient) -> None:
+    asked = [triton.InferRequestedOutput("pooled")]
+    with pytest.raises(InferenceServerException, match="no output 'pooled'; there are: last_hidden_state") as refused:
+        triton_client.infer("alone", given(input_ids=np.array([-1])), outputs=asked)
+    assert refused.value.status() == "StatusCode.INVALID_ARGUMENT"
 
 
 @pytest.mark.parametrize(

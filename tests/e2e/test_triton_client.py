@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 from tritonclient import grpc as triton
-from tritonclient.utils import InferenceServerException, np_to_triton_dtype
+from tritonclient.utils import InferenceServerException
 
 from tests.e2e.cluster import Cluster
+from tests.e2e.open_inference import given
 
 ONES = np.ones((2, 3), np.float32)
 SERVICE = "inference.GRPCInferenceService"
@@ -20,14 +21,6 @@ SERVICE = "inference.GRPCInferenceService"
 def client(cluster: Cluster) -> Iterator[triton.InferenceServerClient]:
     with triton.InferenceServerClient(cluster.routers[0].address) as opened:
         yield opened
-
-
-def inputs(**arrays: Any) -> list[triton.InferInput]:
-    given = []
-    for name, array in arrays.items():
-        given.append(triton.InferInput(name, array.shape, np_to_triton_dtype(array.dtype)))
-        given[-1].set_data_from_numpy(array)
-    return given
 
 
 def states(client: triton.InferenceServerClient) -> dict[str, tuple[str, str]]:
@@ -50,7 +43,7 @@ def test_a_model_is_ready_where_a_group_holds_it(client: triton.InferenceServerC
 
 
 def test_an_answer_tells_what_became_of_its_request(client: triton.InferenceServerClient, cluster: Cluster) -> None:
-    answer = client.infer("quick", inputs(x=ONES, n=np.array(7)), request_id="mine")
+    answer = client.infer("quick", given(x=ONES, n=np.array(7)), request_id="mine")
     told = answer.get_response()
     placement = cluster.placement()
     np.testing.assert_array_equal(answer.as_numpy("x"), ONES)
@@ -66,7 +59,7 @@ def test_an_answer_tells_what_became_of_its_request(client: triton.InferenceServ
 
 def test_only_the_outputs_that_are_asked_for_come_back(client: triton.InferenceServerClient) -> None:
     asked = [triton.InferRequestedOutput("b")]
-    answer = client.infer("quick", inputs(a=ONES, b=2 * ONES, c=ONES), outputs=asked)
+    answer = client.infer("quick", given(a=ONES, b=2 * ONES, c=ONES), outputs=asked)
     assert [output.name for output in answer.get_response().outputs] == ["b"]
     np.testing.assert_array_equal(answer.as_numpy("b"), 2 * ONES)
 
@@ -74,13 +67,13 @@ def test_only_the_outputs_that_are_asked_for_come_back(client: triton.InferenceS
 @pytest.mark.parametrize("parameters", [{}, {"parameters": {"colour": "red"}}, {"priority": 1}])
 def test_the_timeout_of_a_request_is_its_slo(client: triton.InferenceServerClient, parameters: dict[str, Any]) -> None:
     with pytest.raises(InferenceServerException, match=r"allowed are 0\.[45]") as refused:
-        client.infer("slow", inputs(x=ONES), timeout=500_000, **parameters)
+        client.infer("slow", given(x=ONES), timeout=500_000, **parameters)
     assert refused.value.status() == "StatusCode.RESOURCE_EXHAUSTED"
 
 
 def test_the_deadline_of_a_call_is_its_slo(client: triton.InferenceServerClient) -> None:
     with pytest.raises(InferenceServerException) as refused:
-        client.infer("slow", inputs(x=ONES), client_timeout=0.5)
+        client.infer("slow", given(x=ONES), client_timeout=0.5)
     assert refused.value.status() in ("StatusCode.RESOURCE_EXHAUSTED", "StatusCode.DEADLINE_EXCEEDED")
 
 
@@ -89,8 +82,8 @@ def test_requests_of_a_stream_are_answered_as_they_end(client: triton.InferenceS
     client.start_stream(lambda result, error: answers.put((result, error)))
     names = [f"r{number}" for number in range(20)]
     for name in names:
-        client.async_stream_infer("quick", inputs(x=ONES), request_id=name)
-    client.async_stream_infer("stranger", inputs(x=ONES), request_id="lost")
+        client.async_stream_infer("quick", given(x=ONES), request_id=name)
+    client.async_stream_infer("stranger", given(x=ONES), request_id="lost")
     ended = [answers.get(timeout=30) for _ in range(21)]
     client.stop_stream()
     assert sorted(result.get_response().id for result, error in ended if error is None) == sorted(names)
@@ -99,9 +92,9 @@ def test_requests_of_a_stream_are_answered_as_they_end(client: triton.InferenceS
 
 def test_statistics_count_what_was_asked(client: triton.InferenceServerClient) -> None:
     before = client.get_inference_statistics("slow").model_stats[0]
-    client.infer("slow", inputs(x=ONES))
+    client.infer("slow", given(x=ONES))
     with pytest.raises(InferenceServerException):
-        client.infer("slow", inputs(x=ONES), timeout=1)
+        client.infer("slow", given(x=ONES), timeout=1)
     after = client.get_inference_statistics("slow").model_stats[0]
     stats = after.inference_stats
     assert (after.inference_count, after.execution_count) == (before.inference_count + 1, before.execution_count + 1)
@@ -118,7 +111,7 @@ def test_a_model_is_loaded_and_unloaded_and_all_else_stays(
     before = cluster.placement()
     client.load_model("idle")
     loaded = states(client)["idle"]
-    answer = client.infer("idle", inputs(x=ONES))
+    answer = client.infer("idle", given(x=ONES))
     client.load_model("idle")
     twice = cluster.placement()
     client.unload_model("idle")
@@ -129,7 +122,7 @@ def test_a_model_is_loaded_and_unloaded_and_all_else_stays(
     assert list(after.groups) == list(before.groups)
     assert not client.is_model_ready("idle")
     with pytest.raises(InferenceServerException) as refused:
-        client.infer("idle", inputs(x=ONES))
+        client.infer("idle", given(x=ONES))
     assert refused.value.status() == "StatusCode.FAILED_PRECONDITION"
 
 

@@ -29,6 +29,7 @@ from services.parallel.model import (
     Outputs,
     Parameters,
     Shapes,
+    extremes_of,
 )
 
 # How much more than at the layer's own borders may cross, and what part of its products a piece must have.
@@ -98,6 +99,9 @@ class RefinedModel:
 
     def example(self) -> Inputs:
         return self._model.example()
+
+    def extremes(self) -> tuple[Inputs, Inputs]:
+        return extremes_of(self._model)
 
     def input_shapes(self, batch_size: int) -> Shapes:
         return self._model.input_shapes(batch_size)
