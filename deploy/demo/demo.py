@@ -10,7 +10,7 @@ from pathlib import Path
 
 from act import Act, Cast, play
 from alpaserve_cli.output import progress_line
-from alpaserve_cli.replay.command import progress_text
+from alpaserve_cli.replay.live import progress_text
 from alpaserve_client import PlannerClient, ProfilerClient
 from rich.console import Console
 from scenario import DURATION_S, MODELS, Scenario, SentenceInputs, make_scenario, make_spec

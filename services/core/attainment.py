@@ -105,22 +105,28 @@ def model_rows(
     }
 
 
-def report(problem: Problem, placement: Placement, outcome: Outcome) -> Report:
+def report(problem: Problem, placement: Placement, outcome: Outcome, num_warm_up: int = 0) -> Report:
     """Summarize a simulated run of `placement`."""
-    return report_groups(problem, [group.config for group in placement.groups], outcome)
+    return report_groups(problem, [group.config for group in placement.groups], outcome, num_warm_up)
 
 
-def report_groups(problem: Problem, configs: Sequence[ParallelConfig], outcome: Outcome) -> Report:
-    """Summarize a simulated run on groups of these configs, in the outcome's order."""
+def report_groups(
+    problem: Problem, configs: Sequence[ParallelConfig], outcome: Outcome, num_warm_up: int = 0
+) -> Report:
+    """Summarize a simulated run on groups of these configs, in the outcome's order.
+
+    The first `num_warm_up` requests, fewer than all, count in the groups' rows only.
+    """
     attained = outcome.attained(problem)
     arrival_s = problem.workload.arrival_s
-    num_attained = int(np.count_nonzero(attained))
+    counted = slice(num_warm_up, None)
+    num_attained, num_requests = int(np.count_nonzero(attained[counted])), problem.num_requests - num_warm_up
     return Report(
-        attainment=num_attained / problem.num_requests,
-        num_requests=problem.num_requests,
-        goodput_per_s=goodput_per_s(num_attained, arrival_s),
-        latency_s=summarize_latency((outcome.finish_s - arrival_s)[attained]),
-        models=model_rows(problem.spec.names, problem.workload.model, attained),
+        attainment=num_attained / num_requests,
+        num_requests=num_requests,
+        goodput_per_s=goodput_per_s(num_attained, arrival_s[counted]),
+        latency_s=summarize_latency((outcome.finish_s - arrival_s)[counted][attained[counted]]),
+        models=model_rows(problem.spec.names, problem.workload.model[counted], attained[counted]),
         groups=_group_rows(arrival_s, configs, outcome, attained),
     )
 

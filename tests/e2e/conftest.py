@@ -4,7 +4,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.cli.conftest import run
 from tests.e2e.cluster import MEMORY_BYTES, NUM_DEVICES, Cluster, group, model, quick_profiles, running_cluster, slo
+
+__all__ = ["run"]
 
 
 @pytest.fixture(scope="session")

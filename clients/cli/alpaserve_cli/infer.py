@@ -14,6 +14,7 @@ from alpaserve_cli.addresses import DEFAULT_ROUTER, RouterOption
 from alpaserve_cli.connecting import connection
 from alpaserve_cli.inputs import json_array
 from alpaserve_cli.output import Output, OutputOption, print_json, print_table
+from alpaserve_cli.tokenizing import open_tokenizer
 from services.core.errors import InvalidArgument
 
 
@@ -70,20 +71,7 @@ def tokenize(text: str, directory: Path | None) -> Mapping[str, NDArray[Any]]:
     """`input_ids` and `attention_mask`, (length,) int32 each, unpadded. Raises: InvalidArgument."""
     if directory is None:
         raise InvalidArgument("--text needs --tokenizer")
-    try:
-        from tokenizers import Tokenizer
-    except ModuleNotFoundError:
-        raise InvalidArgument("--text needs the package tokenizers: install alpaserve[demo]") from None
-    path = directory / "tokenizer.json"
-    if not path.is_file():
-        raise InvalidArgument(f"{path} does not exist")
-    tokenizer = Tokenizer.from_file(str(path))
-    tokenizer.no_padding()
-    encoding = tokenizer.encode(text)
-    return {
-        "input_ids": np.array(encoding.ids, dtype=np.int32),
-        "attention_mask": np.array(encoding.attention_mask, dtype=np.int32),
-    }
+    return open_tokenizer(directory)(text)
 
 
 def result_document(result: InferResult) -> dict[str, Any]:

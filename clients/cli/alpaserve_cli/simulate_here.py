@@ -53,9 +53,12 @@ def simulate_windows(problem: Problem, path: Path, document: Mapping[str, Any], 
     return report_timeline(problem, timeline, outcome)
 
 
-def simulate_placement(problem: Problem, placement: Placement, batching: Batching | None = None) -> Report:
-    """What a placement attains; without `batching` in the batches that it allows.
+def simulate_placement(
+    problem: Problem, placement: Placement, batching: Batching | None = None, num_warm_up: int = 0
+) -> Report:
+    """What a placement attains; without `batching` in the batches that it allows. The first `num_warm_up` requests
+    are not counted.
 
     Raises: InvalidPlacement, UnknownProfile or DoesNotFit if the placement cannot be.
     """
-    return report(problem, placement, simulate_as_placed(problem, placement, batching))
+    return report(problem, placement, simulate_as_placed(problem, placement, batching), num_warm_up)

@@ -4,12 +4,10 @@ from typing import Annotated
 
 import typer
 
-from alpaserve_cli.output import Output, OutputOption
 from alpaserve_cli.workload_options import (
     DurationOption,
     LikeOption,
     ModelsOption,
-    OutOption,
     RateOption,
     SeedOption,
     SpecOption,
@@ -18,14 +16,13 @@ from alpaserve_cli.workload_options import (
     check_size,
     model_names,
     model_rates,
-    write,
 )
 from services.core.arrivals import gamma_workload, markov_workload
 from services.core.errors import InvalidArgument
+from services.core.workload import Workload
 
 
 def gamma(
-    out: OutOption,
     rate: RateOption,
     duration: DurationOption,
     cv: Annotated[float, typer.Option("--cv", help="Standard deviation of the gaps over their mean.")],
@@ -35,16 +32,14 @@ def gamma(
     weights: WeightsOption = None,
     like: LikeOption = None,
     seed: SeedOption = 0,
-    output: OutputOption = Output.TABLE,
-) -> None:
+) -> Workload:
     """Draw Gamma arrivals: bursty above a CV of 1."""
     rates = model_rates(model_names(spec, models), rate, split, weights, like)
     check_size(rate * duration)
-    write(gamma_workload(rates, cv, duration, seed), out, output)
+    return gamma_workload(rates, cv, duration, seed)
 
 
 def poisson(
-    out: OutOption,
     rate: RateOption,
     duration: DurationOption,
     spec: SpecOption = None,
@@ -53,14 +48,12 @@ def poisson(
     weights: WeightsOption = None,
     like: LikeOption = None,
     seed: SeedOption = 0,
-    output: OutputOption = Output.TABLE,
-) -> None:
+) -> Workload:
     """Draw Poisson arrivals."""
-    gamma(out, rate, duration, 1.0, spec, models, split, weights, like, seed, output)
+    return gamma(rate, duration, 1.0, spec, models, split, weights, like, seed)
 
 
 def even(
-    out: OutOption,
     rate: RateOption,
     duration: DurationOption,
     spec: SpecOption = None,
@@ -68,14 +61,12 @@ def even(
     split: SplitOption = 0.0,
     weights: WeightsOption = None,
     like: LikeOption = None,
-    output: OutputOption = Output.TABLE,
-) -> None:
-    """Write arrivals of equal gaps, every model's first at 0."""
-    gamma(out, rate, duration, 0.0, spec, models, split, weights, like, 0, output)
+) -> Workload:
+    """Make arrivals of equal gaps, every model's first at 0."""
+    return gamma(rate, duration, 0.0, spec, models, split, weights, like, 0)
 
 
 def markov(
-    out: OutOption,
     rate: RateOption,
     duration: DurationOption,
     state: Annotated[
@@ -88,8 +79,7 @@ def markov(
     weights: WeightsOption = None,
     like: LikeOption = None,
     seed: SeedOption = 0,
-    output: OutputOption = Output.TABLE,
-) -> None:
+) -> Workload:
     """Draw Markov-modulated Poisson arrivals: --state 1:10 --state 0:50 is on for 10 s, off for 50.
 
     --rate stays the mean over time.
@@ -98,7 +88,7 @@ def markov(
     rates = model_rates(model_names(spec, models), rate, split, weights, like)
     check_size(rate * duration)
     check_size(duration / max(min(sojourns_s), 1e-300) * len(rates))
-    write(markov_workload(rates, levels, sojourns_s, duration, seed), out, output)
+    return markov_workload(rates, levels, sojourns_s, duration, seed)
 
 
 def _level_and_sojourn(text: str) -> tuple[float, float]:

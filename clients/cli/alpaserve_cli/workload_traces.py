@@ -8,13 +8,11 @@ from typing import Annotated
 import typer
 
 from alpaserve_cli.files import read_lines, read_series
-from alpaserve_cli.output import Output, OutputOption
 from alpaserve_cli.workload_options import (
     BeginOption,
     CvScaleOption,
     EndOption,
     ModelsOption,
-    OutOption,
     RateScaleOption,
     SeedOption,
     SpecOption,
@@ -25,12 +23,12 @@ from alpaserve_cli.workload_options import (
     model_names,
     model_weights,
     scaled,
-    write,
 )
 from services.core.arrivals import gamma_workload_from_counts, refitted_workload
 from services.core.errors import InvalidArgument
 from services.core.llm_traces import ClientWindow, read_azure_llm, read_servegen_client, servegen_workload
 from services.core.traces import read_maf1_days, read_maf2
+from services.core.workload import Workload
 
 TraceArgument = Annotated[Path, typer.Argument(help="The trace, .gz or not.")]
 _MINUTE_S = 60
@@ -39,7 +37,6 @@ _CLIENT_FILE = re.compile(r"chunk-(\d+)-trace\.csv(\.gz)?")
 
 def maf1(
     days: Annotated[list[Path], typer.Argument(help="The files of consecutive days, .gz or not.")],
-    out: OutOption,
     spec: SpecOption = None,
     models: ModelsOption = None,
     begin: BeginOption = 0.0,
@@ -48,8 +45,7 @@ def maf1(
     cv: Annotated[float, typer.Option("--cv", help="CV of the Gamma gaps within a minute.")] = 4.0,
     time_scale: TimeScaleOption = 1.0,
     seed: SeedOption = 0,
-    output: OutputOption = Output.TABLE,
-) -> None:
+) -> Workload:
     """Draw Gamma arrivals that follow Azure Functions 2019, minute by minute; by default its first hour.
 
     As published, every minute begins a process of its own: at few requests a minute and a high CV there
@@ -64,12 +60,11 @@ def maf1(
     counts = read_series(days, lambda texts: read_maf1_days(texts, names, first, num_minutes))
     check_size(sum(int(row.sum()) for row in counts.values()) * rate_scale)
     drawn = gamma_workload_from_counts(counts, _MINUTE_S, rate_scale, cv, seed)
-    write(scaled(drawn, 1.0, 1.0, time_scale, seed), out, output)
+    return scaled(drawn, 1.0, 1.0, time_scale, seed)
 
 
 def maf2(
     trace: TraceArgument,
-    out: OutOption,
     spec: SpecOption = None,
     models: ModelsOption = None,
     begin: BeginOption = 0.0,
@@ -80,24 +75,20 @@ def maf2(
     cv_scale: CvScaleOption = 1.0,
     time_scale: TimeScaleOption = 1.0,
     seed: SeedOption = 0,
-    output: OutputOption = Output.TABLE,
-) -> None:
+) -> Workload:
     """Draw Gamma arrivals fitted to Azure Functions 2021 window by window, or replay its invocations."""
     check_cut(begin, end)
     names = model_names(spec, models)
     invocations = read_lines(trace, lambda lines: read_maf2(lines, names, begin, end))
     if replay:
-        drawn = scaled(invocations, rate_scale, cv_scale, time_scale, seed)
-    else:
-        check_size(len(invocations) * rate_scale)
-        fitted = refitted_workload(invocations, window, rate_scale, cv_scale, seed)
-        drawn = scaled(fitted, 1.0, 1.0, time_scale, seed)
-    write(drawn, out, output)
+        return scaled(invocations, rate_scale, cv_scale, time_scale, seed)
+    check_size(len(invocations) * rate_scale)
+    fitted = refitted_workload(invocations, window, rate_scale, cv_scale, seed)
+    return scaled(fitted, 1.0, 1.0, time_scale, seed)
 
 
 def azure_llm(
     trace: TraceArgument,
-    out: OutOption,
     spec: SpecOption = None,
     models: ModelsOption = None,
     weights: WeightsOption = None,
@@ -107,8 +98,7 @@ def azure_llm(
     cv_scale: CvScaleOption = 1.0,
     time_scale: TimeScaleOption = 1.0,
     seed: SeedOption = 0,
-    output: OutputOption = Output.TABLE,
-) -> None:
+) -> Workload:
     """Deal the requests of Azure's LLM trace of 2023 or 2024 to the models.
 
     In turn, which evens the gaps of each, or with --weights at random in these proportions.
@@ -117,12 +107,11 @@ def azure_llm(
     names = model_names(spec, models)
     shares = None if weights is None else model_weights(names, weights).tolist()
     dealt = read_lines(trace, lambda lines: read_azure_llm(lines, names, shares, seed, begin, end))
-    write(scaled(dealt, rate_scale, cv_scale, time_scale, seed), out, output)
+    return scaled(dealt, rate_scale, cv_scale, time_scale, seed)
 
 
 def servegen(
     clients: Annotated[Path, typer.Argument(help="A directory of chunk-<id>-trace.csv, .gz or not.")],
-    out: OutOption,
     spec: SpecOption = None,
     models: ModelsOption = None,
     begin: BeginOption = 0.0,
@@ -131,15 +120,14 @@ def servegen(
     cv_scale: CvScaleOption = 1.0,
     time_scale: TimeScaleOption = 1.0,
     seed: SeedOption = 0,
-    output: OutputOption = Output.TABLE,
-) -> None:
+) -> Workload:
     """Draw the arrivals of ServeGen's clients, each one of those of a model."""
     check_cut(begin, end)
     names = model_names(spec, models)
     read = [read_lines(path, read_servegen_client) for path in _client_files(clients)]
     check_size(sum(_num_expected(own, begin, end) for windows in read for own in windows) * rate_scale)
     drawn = servegen_workload(read, names, seed, begin, end, rate_scale)
-    write(scaled(drawn, 1.0, cv_scale, time_scale, seed), out, output)
+    return scaled(drawn, 1.0, cv_scale, time_scale, seed)
 
 
 def _client_files(directory: Path) -> list[Path]:

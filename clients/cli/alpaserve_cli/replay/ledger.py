@@ -62,6 +62,7 @@ class Ledger:
         self._queue_time_s[index] = response.queue_time_s
         self._execution_time_s[index] = response.execution_time_s
         self._predicted_finish_s[index] = response.predicted_finish_s
+        self._note_stages(index, response)
         self._close(index, Outcome.LATE if latency_s > self.slo_s[index] else Outcome.SERVED)
 
     def note_error(self, index: int, error: AlpaServeClientError) -> None:
@@ -107,6 +108,16 @@ class Ledger:
         self._num_answers[index] += 1
         self._num_answered += 1
         return latency_s
+
+    def _note_stages(self, index: int, response: router_pb2.InferResponse) -> None:
+        num_stages, num_columns = len(response.stages), self._stage_begin_s.shape[1]
+        if num_stages > num_columns:
+            more = np.full((len(self), num_stages - num_columns), np.nan)
+            self._stage_begin_s = np.hstack([self._stage_begin_s, more])
+            self._stage_end_s = np.hstack([self._stage_end_s, more])
+        for stage, run in enumerate(response.stages):
+            self._stage_begin_s[index, stage] = run.begin_s
+            self._stage_end_s[index, stage] = run.end_s
 
     def _close(self, index: int, outcome: Outcome) -> None:
         self._outcome[index] = outcome

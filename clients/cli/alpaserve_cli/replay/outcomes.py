@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.core.attainment import goodput_per_s, model_rows, summarize_latency
+from services.core.workload import Workload
 
 UNANSWERED = -1
 # A generator that is later than this, or than this share of the SLO, measures itself.
@@ -76,6 +77,11 @@ class ReplayResult:
         counted = self.sent
         counted[: self.num_warm_up] = False
         return counted
+
+    def requests(self, chosen: NDArray[np.bool_]) -> Workload:
+        """The chosen ones (num_requests,) as a workload, with the SLOs that they were sent with."""
+        slo_s = np.where(np.isinf(self.slo_s), np.nan, self.slo_s)
+        return Workload(self.arrival_s[chosen], self.model[chosen], slo_s[chosen], self.names)
 
     def status_names(self, chosen: NDArray[np.int64] | slice = slice(None)) -> list[str]:
         """The gRPC status of each request, or of the `chosen`; empty where unanswered."""

@@ -3,29 +3,15 @@
 import csv
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from alpaserve_cli.files import writing
 from alpaserve_cli.replay.outcomes import Outcome, ReplayResult
+from services.core.records import COLUMNS
 
-COLUMNS = (
-    "arrival_s",
-    "model",
-    "slo_s",
-    "outcome",
-    "status",
-    "latency_s",
-    "send_delay_s",
-    "group",
-    "placement_version",
-    "queue_time_s",
-    "execution_time_s",
-    "predicted_finish_s",
-    "stage_begin_s",
-    "stage_end_s",
-)
 _ROWS_PER_CHUNK = 16_384
 
 
@@ -36,11 +22,16 @@ def write_records(result: ReplayResult, path: Path) -> None:
     path that cannot be written.
     """
     with writing(path) as text:
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        sent = np.flatnonzero(result.sent)
-        for begin in range(0, len(sent), _ROWS_PER_CHUNK):
-            writer.writerows(_rows(result, sent[begin : begin + _ROWS_PER_CHUNK]))
+        write_rows(result, result.sent, text)
+
+
+def write_rows(result: ReplayResult, chosen: NDArray[np.bool_], text: TextIO) -> None:
+    """Write the chosen requests (num_requests,) below their header."""
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    rows = np.flatnonzero(chosen)
+    for begin in range(0, len(rows), _ROWS_PER_CHUNK):
+        writer.writerows(_rows(result, rows[begin : begin + _ROWS_PER_CHUNK]))
 
 
 def _rows(result: ReplayResult, chosen: NDArray[np.int64]) -> Iterator[tuple[str, ...]]:

@@ -24,7 +24,7 @@ from alpaserve_cli.replay.options import Progress, ReplayOptions, Share
 from alpaserve_cli.replay.outcomes import ReplayResult
 from services.core.workload import Workload
 
-LEAD_IN_S = 0.05
+_LEAD_IN_S = 0.05
 _LONGEST_NAP_S = 0.1
 # A connection of its own: gRPC would let equal channels share one.
 _OWN_CONNECTION = (("grpc.use_local_subchannel_pool", 1),)
@@ -173,7 +173,7 @@ class Replay:
 
 
 async def _at_once() -> float:
-    return time.monotonic() + LEAD_IN_S
+    return time.monotonic() + _LEAD_IN_S
 
 
 def addresses(routers: str | Sequence[str]) -> tuple[str, ...]:
