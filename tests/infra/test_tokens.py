@@ -8,7 +8,7 @@ import pytest
 
 from services.core.errors import InvalidArgument, Unauthenticated
 from services.infra.security import tokens
-from services.infra.security.tokens import OneToken, Scope, TokensFile
+from services.infra.security.tokens import OneToken, Scope, Tokens
 
 SECRET = "a-secret-of-a-test"
 DIGEST = hashlib.sha256(SECRET.encode()).hexdigest()
@@ -33,7 +33,7 @@ def path(tmp_path: Path) -> Path:
     "header", [f"Bearer {SECRET}", f"bearer  {SECRET} ", f"Basic {b64encode(f'anybody:{SECRET}'.encode()).decode()}"]
 )
 def test_a_caller_is_known_by_its_token(path: Path, header: str) -> None:
-    caller = TokensFile(path).caller(header)
+    caller = Tokens(path).caller(header)
 
     assert (caller.name, set(caller.scopes)) == ("one", {Scope.INFER})
 
@@ -42,7 +42,7 @@ def test_a_caller_is_known_by_its_token(path: Path, header: str) -> None:
     "header", [None, "", "Bearer", "Bearer ", f"Bearer {SECRET}x", f"Digest {SECRET}", "Basic ???", SECRET]
 )
 def test_anybody_else_is_refused_without_being_repeated(path: Path, header: str | None) -> None:
-    for gatekeeper in (TokensFile(path), OneToken(SECRET, Scope.INFER)):
+    for gatekeeper in (Tokens(path), OneToken(SECRET, Scope.INFER)):
         with pytest.raises(Unauthenticated) as refused:
             gatekeeper.caller(header)
         assert SECRET not in str(refused.value)
@@ -50,7 +50,7 @@ def test_anybody_else_is_refused_without_being_repeated(path: Path, header: str 
 
 def test_a_changed_file_is_read_again(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tokens, "LOOK_EVERY_S", 0.0)
-    known = TokensFile(path)
+    known = Tokens(path)
     other = hashlib.sha256(b"another").hexdigest()
 
     path.write_text(document(row("two", other, "[plan, admin]")))
@@ -65,7 +65,7 @@ def test_a_file_that_becomes_unreadable_changes_nothing(
     path: Path, content: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tokens, "LOOK_EVERY_S", 0.0)
-    known = TokensFile(path)
+    known = Tokens(path)
 
     path.unlink() if content is None else path.write_text(content)
 
@@ -89,7 +89,7 @@ def test_a_bad_file_is_named_with_the_place_and_without_its_values(path: Path, c
     path.write_text(content)
 
     with pytest.raises(InvalidArgument, match=where) as refused:
-        TokensFile(path)
+        Tokens(path)
 
     assert str(path) in str(refused.value)
     assert SECRET not in str(refused.value)
@@ -97,4 +97,4 @@ def test_a_bad_file_is_named_with_the_place_and_without_its_values(path: Path, c
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(InvalidArgument, match=r"missing\.yaml: No such file"):
-        TokensFile(tmp_path / "missing.yaml")
+        Tokens(tmp_path / "missing.yaml")

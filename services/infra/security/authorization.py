@@ -1,6 +1,6 @@
 """Lets a call in if its token is good for it, before its message is read."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
 
 import grpc
@@ -16,6 +16,8 @@ log = structlog.get_logger()
 
 Context = grpc.aio.ServicerContext[Any, Any]
 Handler = Any
+Metadata = Sequence[tuple[str, str | bytes]]
+HEADER = "authorization"
 REFUSED = Counter("alpaserve_calls_refused", "Calls refused for want of a token or a scope.", ["status"])
 
 
@@ -33,7 +35,7 @@ class Authorization(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # ge
         if handler is None or need is Access.ANYBODY:
             return handler
         try:
-            caller = self._gatekeeper.caller(authorization_of(details))
+            caller = self._gatekeeper.caller(authorization_of(details.invocation_metadata))
             if isinstance(need, Scope):
                 caller.require(need)
         except AlpaServeError as error:
@@ -42,11 +44,14 @@ class Authorization(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # ge
         return handler if isinstance(need, Scope | Access) else asking(handler, need, caller)
 
 
-def authorization_of(details: grpc.HandlerCallDetails) -> str | None:
-    for name, value in details.invocation_metadata or ():
-        if name == "authorization":
-            return str(value)
-    return None
+def authorization_of(metadata: Any) -> str | None:
+    return next((str(value) for name, value in metadata or () if name == HEADER), None)
+
+
+def passed_on(context: Context) -> Metadata:
+    """What a call shows that is made for another one: the token of whoever asked."""
+    shown = authorization_of(context.invocation_metadata())
+    return () if shown is None else ((HEADER, shown),)
 
 
 def note_refusal(method: str, error: AlpaServeError) -> None:

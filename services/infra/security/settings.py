@@ -10,7 +10,7 @@ from pydantic_settings import BaseSettings
 from services.core.errors import InvalidArgument
 from services.infra.security.links import Credentials, Entrance
 from services.infra.security.tls import TlsFiles
-from services.infra.security.tokens import Gatekeeper, TokensFile, read_tokens
+from services.infra.security.tokens import Gatekeeper, Tokens, read_tokens
 from services.infra.variables import VARIABLES, OptionalPath
 
 
@@ -53,7 +53,7 @@ class SecuritySettings(BaseSettings):
 
     def gatekeeper(self) -> Gatekeeper | None:
         """None where no token is asked for. Raises: InvalidArgument for a file of no use."""
-        return None if self.tokens_file is None else TokensFile(self.tokens_file)
+        return None if self.tokens_file is None else Tokens(self.tokens_file)
 
     def entrance(self) -> Entrance:
         """For leaders. Raises: InvalidArgument as above."""

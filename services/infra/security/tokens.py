@@ -82,7 +82,7 @@ class TokensDocument(_Strict):
     tokens: tuple[TokenRow, ...]
 
 
-class TokensFile:
+class Tokens:
     """The tokens of a file. One that has become unreadable changes nothing; the log says so."""
 
     def __init__(self, path: Path) -> None:

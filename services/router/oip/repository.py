@@ -13,6 +13,7 @@ from redis.asyncio import Redis
 from services.core.deployment import DeployedGroup
 from services.core.errors import PlannerUnavailable
 from services.core.signature import Signature
+from services.infra.security.authorization import Metadata
 from services.infra.security.settings import SecuritySettings
 from services.infra.server import RECONNECT
 from services.infra.store.connection import OUTAGES
@@ -80,15 +81,18 @@ class Repository:
         groups = self._groups.view.groups
         return not groups or not groups.keys() <= self._groups.unreachable()
 
-    async def load(self, model: str, timeout_s: float) -> None:
-        """Have a model placed, and wait until this router serves it. Raises: PlannerUnavailable, AioRpcError."""
-        request = planner_pb2.PlaceModelRequest(model=model)
-        await self._follow(await (await self._planner()).PlaceModel(request, timeout=timeout_s))
+    async def load(self, model: str, timeout_s: float, shown: Metadata) -> None:
+        """Have a model placed, in the name of who asked, and wait until this router serves it.
 
-    async def unload(self, model: str, timeout_s: float) -> None:
-        """Have a model taken off every group. Raises: PlannerUnavailable, AioRpcError."""
+        Raises: PlannerUnavailable, AioRpcError.
+        """
+        request = planner_pb2.PlaceModelRequest(model=model)
+        await self._follow(await (await self._planner()).PlaceModel(request, timeout=timeout_s, metadata=shown))
+
+    async def unload(self, model: str, timeout_s: float, shown: Metadata) -> None:
+        """Have a model taken off every group, in the name of who asked. Raises: PlannerUnavailable, AioRpcError."""
         request = planner_pb2.WithdrawModelRequest(model=model)
-        await self._follow(await (await self._planner()).WithdrawModel(request, timeout=timeout_s))
+        await self._follow(await (await self._planner()).WithdrawModel(request, timeout=timeout_s, metadata=shown))
 
     async def close(self) -> None:
         for channel in self._channels.values():
@@ -99,8 +103,7 @@ class Repository:
         if address is None:
             raise PlannerUnavailable("no planner is alive")
         if address not in self._channels:
-            tls, token = self._security.calling_tls, self._security.own_token()
-            self._channels[address] = open_async_channel(address, RECONNECT, tls, token)
+            self._channels[address] = open_async_channel(address, RECONNECT, self._security.calling_tls)
         return planner_pb2_grpc.PlannerStub(self._channels[address])
 
     async def _follow(self, response: planner_pb2.PlaceModelResponse | planner_pb2.WithdrawModelResponse) -> None:

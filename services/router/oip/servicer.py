@@ -11,6 +11,7 @@ from alpaserve.oip.v2 import inference_pb2 as pb
 
 from services.core.errors import AlpaServeError, InvalidArgument
 from services.infra.background import background
+from services.infra.security.authorization import passed_on
 from services.router.door import Context, Door
 from services.router.oip.descriptions import config_message, metadata_message
 from services.router.oip.repository import Repository
@@ -101,14 +102,14 @@ class InferenceServicer:
             given = ", ".join(sorted(request.parameters))
             raise InvalidArgument(f"a model is loaded as it is registered, without parameters; got {given}")
         model = request.model_name or request.repository_name
-        await self._repository.load(model, change_timeout_s(context))
+        await self._repository.load(model, change_timeout_s(context), passed_on(context))
         return pb.RepositoryModelLoadResponse(model_name=model, is_loaded=True)
 
     async def RepositoryModelUnload(
         self, request: pb.RepositoryModelUnloadRequest, context: Context
     ) -> pb.RepositoryModelUnloadResponse:
         model = request.model_name or request.repository_name
-        await self._repository.unload(model, change_timeout_s(context))
+        await self._repository.unload(model, change_timeout_s(context), passed_on(context))
         return pb.RepositoryModelUnloadResponse(model_name=model, is_unloaded=True)
 
     async def _check(self, model: str, model_version: str) -> None:
