@@ -20,6 +20,7 @@ from services.infra.reflected import pool_of
 from services.infra.security.authorization import Authorization
 from services.infra.security.tls import TlsFiles
 from services.infra.settings import ServiceSettings
+from services.infra.tracing import Traced, start_tracing
 
 log = structlog.get_logger()
 
@@ -93,8 +94,9 @@ class Server:
     A port that is taken is refused, unless all who listen on it share it: the kernel deals them the connections.
     """
 
-    def __init__(self, settings: ServiceSettings, *, shares_port: bool = False) -> None:
+    def __init__(self, settings: ServiceSettings, service: str = "server", *, shares_port: bool = False) -> None:
         self._settings = settings
+        self._tracing = start_tracing(settings, service)
         allow_connections(settings.max_connections)
         options = [*KEEPALIVE, *bounds(settings), ("grpc.so_reuseport", int(shares_port))]
         gatekeeper = settings.gatekeeper()
@@ -112,7 +114,8 @@ class Server:
     def add(self, servicer: object, register: Callable[[Any, Any], None], file: FileDescriptor, name: str) -> None:
         """Serve a servicer under the service `name` of a file."""
         full_name = file.services_by_name[name].full_name
-        register(Guarded(servicer, self._gate, self._calls, full_name), self._grpc)
+        traced = servicer if self._tracing is None else Traced(servicer, self._tracing)
+        register(Guarded(traced, self._gate, self._calls, full_name), self._grpc)
         self._files.append(file)
         self._names.append(full_name)
 
@@ -143,6 +146,8 @@ class Server:
     async def stop(self) -> None:
         """End every call that is still open."""
         await self._grpc.stop(STREAM_GRACE_S)
+        if self._tracing is not None:
+            await asyncio.to_thread(self._tracing.close)
         log.info("stopped")
 
 

@@ -7,10 +7,11 @@ from pydantic import Field, SecretStr, ValidationError, model_validator
 
 from services.infra.security.settings import SecuritySettings
 from services.infra.store.settings import StoreSettings
+from services.infra.tracing_settings import TracingSettings
 from services.infra.variables import VARIABLES, OptionalPath
 
 
-class ServiceSettings(SecuritySettings, StoreSettings):
+class ServiceSettings(SecuritySettings, StoreSettings, TracingSettings):
     """What every service is told."""
 
     model_config = VARIABLES

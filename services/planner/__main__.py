@@ -68,7 +68,7 @@ async def serve(settings: PlannerSettings) -> None:
     decisions = Decisions(DecisionStore(redis), replacement)
     residence = Residence(stewardship, placements, catalog)
     servicer = PlannerServicer(planning, stewardship, residence, placements, catalog, status, records, decisions)
-    server = Server(settings)
+    server = Server(settings, "planner")
     server.add(servicer, planner_pb2_grpc.add_PlannerServicer_to_server, planner_pb2.DESCRIPTOR, "Planner")
     await server.start()
     async with background(

@@ -24,6 +24,7 @@ from services.infra.store.transitions import (
     TransitionState,
     TransitionStore,
 )
+from services.infra.tracing import within
 from services.planner.changes import Change, Target
 
 log = structlog.get_logger()
@@ -90,7 +91,8 @@ class Journal:
         """A step that is taken while the block runs; `at` is a target index, or a running group's name."""
         index, began_s = self._index_of[kind, phase, at, model], self._now_s()
         self._note(index, replace(self._steps[index], begin_s=began_s))
-        yield
+        with within(kind.value, phase=phase, at="" if at is None else at, model=model):
+            yield
         self._note(index, replace(self._steps[index], end_s=self._now_s()))
         self._learn(self._steps[index], self._now_s() - began_s)
 

@@ -15,6 +15,7 @@ from services.core.placement import Placement
 from services.core.problem import Problem
 from services.core.simulator import simulate
 from services.infra.store.placements import PlacementStore
+from services.infra.tracing import within
 from services.infra.wire import duration_s, group_message, placement_message, to_cluster, to_placement
 from services.planner.cluster import LiveCluster
 from services.planner.exploring import explored
@@ -57,7 +58,7 @@ class Planning:
         problem = await self._problem(request, live)
         async with self._pools.pool_for(problem) as pool:
             hunt = Hunt(problem, request, Searching(request, self._time_budget_s(request), pool))
-            with measured_search():
+            with measured_search(), within("search", policy=request.policy):
                 async for progress in hunt.progress():
                     yield planner_pb2.PlanResponse(progress=progress)
         SIMULATIONS.inc(hunt.num_simulations)

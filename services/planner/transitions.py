@@ -14,6 +14,7 @@ from services.core.errors import VersionConflict
 from services.infra.store.members import MemberStore, WorkerRecord
 from services.infra.store.placements import PlacementStore
 from services.infra.store.transitions import TransitionRecord, TransitionStore
+from services.infra.tracing import within
 from services.planner.carrying import Carrying
 from services.planner.changes import Change, Target
 from services.planner.journal import Journal
@@ -51,6 +52,10 @@ class Transitions:
         does; GroupUnavailable if a worker fails.
         """
         began_s = time.monotonic()
+        with within("transition", policy=target.policy):
+            return await self._apply(target, expected_version, began_s)
+
+    async def _apply(self, target: Target, expected_version: int | None, began_s: float) -> Applied:
         async with self._placements.lease():
             current = await self._placements.current()
             if expected_version is not None and current.version != expected_version:

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable
 from time import monotonic
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import grpc.aio
 import structlog
@@ -15,6 +15,7 @@ from services.core.placement import Group
 from services.infra.background import repeating
 from services.infra.store.connection import OUTAGES
 from services.infra.store.members import MemberStore, WorkerRecord
+from services.infra.tracing import outgoing
 from services.infra.wire import config_message, to_config
 from services.planner.changes import Target
 from services.planner.cluster import WorkerStubs
@@ -63,21 +64,24 @@ class Workers:
             config=config_message(group.config),
             local_devices=[device - worker.first_device for device in group.devices],
         )
-        formed = await self._answer(worker, self._stubs.at(worker.address).FormGroup(request, timeout=self._timeout_s))
+        formed = await self._answer(worker, self._stubs.at(worker.address).FormGroup(request, **self._sending()))
         return DeployedGroup(name, group.config, group.devices, worker.name, formed.address, {})
 
     async def load(self, worker: WorkerRecord, group: DeployedGroup, model: str, target: Target) -> None:
         """Load a model, or tell a group that holds it what it is predicted to take now."""
         request = target.load_request(group, model)
-        await self._answer(worker, self._stubs.at(worker.address).LoadModel(request, timeout=self._timeout_s))
+        await self._answer(worker, self._stubs.at(worker.address).LoadModel(request, **self._sending()))
 
     async def unload(self, worker: WorkerRecord, group: str, model: str) -> None:
         request = worker_pb2.UnloadModelRequest(group=group, model=model)
-        await self._answer(worker, self._stubs.at(worker.address).UnloadModel(request, timeout=self._timeout_s))
+        await self._answer(worker, self._stubs.at(worker.address).UnloadModel(request, **self._sending()))
 
     async def dissolve(self, worker: WorkerRecord, group: str) -> None:
         request = worker_pb2.DissolveGroupRequest(group=group)
-        await self._answer(worker, self._stubs.at(worker.address).DissolveGroup(request, timeout=self._timeout_s))
+        await self._answer(worker, self._stubs.at(worker.address).DissolveGroup(request, **self._sending()))
+
+    def _sending(self) -> dict[str, Any]:
+        return {"timeout": self._timeout_s, "metadata": outgoing()}
 
     async def _answer(self, worker: WorkerRecord, call: Awaitable[Answer]) -> Answer:
         step = asyncio.ensure_future(call)

@@ -22,7 +22,7 @@ async def serve(settings: ProfilerSettings) -> None:
     profiles = ProfileStore(redis)
     measuring = Measuring(settings, profiles, MeasurementStore(redis))
     servicer = ProfilerServicer(measuring, ModelStore(redis), profiles, settings.models_dir)
-    server = Server(settings)
+    server = Server(settings, "profiler")
     server.add(servicer, profiler_pb2_grpc.add_ProfilerServicer_to_server, profiler_pb2.DESCRIPTOR, "Profiler")
     await server.start()
     async with background(feel_pulse(redis)):

@@ -74,7 +74,7 @@ async def serve(settings: RouterSettings) -> None:
     placements, members = PlacementStore(redis), MemberStore(redis)
     groups = Groups(name, settings.max_message_bytes, settings.credentials())
     dispatcher = Dispatcher(groups, ModelStore(redis).is_registered)
-    server = Server(settings, shares_port=settings.shares_port)
+    server = Server(settings, "router", shares_port=settings.shares_port)
     holdings = Holdings(settings.max_in_flight, settings.max_in_flight_bytes)
     door = Door(dispatcher, holdings, settings.receive_timeout_s)
     server.add(RouterServicer(door), add_router, router_pb2.DESCRIPTOR, "Router")

@@ -20,6 +20,7 @@ from services.router.call import Call, Reply
 from services.router.groups import UNREACHED_WAIT_S, Groups
 from services.router.link import Unsent
 from services.router.margin import Margin
+from services.router.trace import RequestTrace
 from services.router.view import GroupView, PlacementView
 
 RETURN_GRACE_S = 30.0
@@ -62,7 +63,8 @@ class Attempt:
                 continue
             self._refuse_if_full(view, group, now_s)
             self._tried.add(group.name)
-            reply = await self._ask(view, group)
+            trace = self._call.trace
+            reply = await (self._ask(view, group) if trace is None else self._ask_traced(trace, view, group))
             if reply is not None:
                 return reply
 
@@ -116,6 +118,12 @@ class Attempt:
             raise last from None
         self._tried.clear()
         self._gone.clear()
+
+    async def _ask_traced(self, trace: RequestTrace, view: PlacementView, group: GroupView) -> Reply | None:
+        with trace.attempt(group.name) as asked:
+            reply = await self._ask(view, group)
+            asked.error = self._last if reply is None else None
+            return reply
 
     async def _ask(self, view: PlacementView, group: GroupView) -> Reply | None:
         """The group's answer; None if another group may be tried."""

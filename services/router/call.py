@@ -2,14 +2,18 @@
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from alpaserve.v1 import leader_pb2
+
+if TYPE_CHECKING:
+    from services.router.trace import RequestTrace
 
 
 @dataclass(slots=True)
 class Call:
     """`content` is the serialized InferRequest. Instants are in monotonic seconds; `slo_s` None means the model's.
-    `deadline_s` is known once the model is."""
+    `deadline_s` is known once the model is; `trace` is None where none is recorded."""
 
     request_id: str
     model: str
@@ -18,6 +22,7 @@ class Call:
     arrival_s: float
     expires_s: float
     deadline_s: float = math.inf
+    trace: "RequestTrace | None" = None
 
 
 # Of a request that ends before it is read.

@@ -18,6 +18,7 @@ from services.infra.expiry import Expiries
 from services.router.call import NO_CALL, Call, Reply
 from services.router.dispatcher import Dispatcher
 from services.router.holdings import Holdings
+from services.router.trace import request_trace
 
 Context = grpc.aio.ServicerContext[Any, Any]
 ReadCall = Callable[[bytes, float, float], Call]
@@ -42,7 +43,7 @@ class Door:
 
         Raises: what the dispatcher raises; SloUnattainable if this router holds too much already.
         """
-        call, num_bytes = NO_CALL, 0
+        call, num_bytes, trace = NO_CALL, 0, request_trace()
         try:
             self._holdings.enter()
             try:
@@ -51,13 +52,19 @@ class Door:
                 arrival_s, left_s = monotonic(), context.time_remaining()
                 call = read(content, arrival_s, math.inf if left_s is None else arrival_s + left_s)
                 del content
+                if trace is not None:
+                    call.trace = trace.received(call)
                 reply = await self._dispatcher.infer(call)
             finally:
                 self._holdings.leave(num_bytes)
         except BaseException as error:
             self._dispatcher.requests.ended(call, error)
+            if trace is not None:
+                trace.ended(error)
             raise
         self._dispatcher.requests.answered(call, reply)
+        if trace is not None:
+            trace.ended()
         return call, reply
 
     async def received(self, context: Context) -> bytes:

@@ -51,6 +51,8 @@ class LeaderConnection(Messages[leader_pb2.FromLeader]):
         submit.request = call.content
         if not math.isinf(remaining_s):
             submit.remaining_s = remaining_s
+        if call.trace is not None:
+            submit.traceparent = call.trace.traceparent
         answer = self._answers[sequence] = asyncio.get_running_loop().create_future()
         number = self.send(message)
         try:

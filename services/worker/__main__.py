@@ -39,7 +39,7 @@ async def serve(settings: WorkerSettings, leader: type[LeaderActor]) -> None:
     await reached(redis)
     members = MemberStore(redis)
     groups = HostedGroups(settings, leader)
-    server = Server(settings)
+    server = Server(settings, "worker")
     servicer = WorkerServicer(groups, settings.models_dir)
     server.add(servicer, worker_pb2_grpc.add_WorkerServicer_to_server, worker_pb2.DESCRIPTOR, "Worker")
     record = WorkerRecord(

@@ -161,7 +161,7 @@ class LeaderActor:
             end_actor(self._actor, self._pid)
 
     async def form(self, group: HostedGroup) -> None:
-        await answer(self._actor.form.remote(group.name, group.config))
+        await answer(self._actor.form.remote(group.name, group.config, group.local_devices))
 
     async def load(self, group: HostedGroup, replica: Replica) -> float:
         return float(await answer(self._actor.load.remote(group.name, replica)))
@@ -199,7 +199,7 @@ async def resumed(actor: Any, group: HostedGroup) -> list[str]:
 
     Raises: GroupUnavailable if the process ends meanwhile.
     """
-    await answer(actor.form.remote(group.name, group.config))
+    await answer(actor.form.remote(group.name, group.config, group.local_devices))
     lost = []
     for model, replica in group.replicas.items():
         try:

@@ -9,6 +9,7 @@ from alpaserve.v1 import worker_pb2, worker_pb2_grpc
 
 from services.core.errors import InvalidArgument
 from services.infra.security.paths import located
+from services.infra.tracing import note
 from services.infra.wire import config_message, to_config, to_device_costs, to_model
 from services.worker.groups import HostedGroups
 from services.worker.leader.executor import Replica
@@ -24,10 +25,12 @@ class WorkerServicer(worker_pb2_grpc.WorkerServicer):
         self._models_dir = models_dir
 
     async def FormGroup(self, request: worker_pb2.FormGroupRequest, context: Context) -> worker_pb2.FormGroupResponse:
+        note(group=request.group)
         address = await self._groups.form(request.group, to_config(request.config), tuple(request.local_devices))
         return worker_pb2.FormGroupResponse(address=address)
 
     async def LoadModel(self, request: worker_pb2.LoadModelRequest, context: Context) -> worker_pb2.LoadModelResponse:
+        note(group=request.group, model=request.model.name)
         if not request.stage_weight_bytes:
             raise InvalidArgument("stage_weight_bytes is empty")
         replica = Replica(
@@ -44,12 +47,14 @@ class WorkerServicer(worker_pb2_grpc.WorkerServicer):
     async def UnloadModel(
         self, request: worker_pb2.UnloadModelRequest, context: Context
     ) -> worker_pb2.UnloadModelResponse:
+        note(group=request.group, model=request.model)
         await self._groups.unload(request.group, request.model)
         return worker_pb2.UnloadModelResponse()
 
     async def DissolveGroup(
         self, request: worker_pb2.DissolveGroupRequest, context: Context
     ) -> worker_pb2.DissolveGroupResponse:
+        note(group=request.group)
         await self._groups.dissolve(request.group)
         return worker_pb2.DissolveGroupResponse()
 

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 from alpaserve_client.connection import Connection, ConnectionOptions, async_retrying, connect_async, retrying
 from alpaserve_client.errors import typed_errors
 from alpaserve_client.inference import Inference, InferResult, result_of
+from alpaserve_client.tracing import Metadata, infer_span
 
 
 class Client(Connection):
@@ -37,12 +38,14 @@ class Client(Connection):
         """
         allowed_s = self._options.timeout_s if timeout_s is None else timeout_s
         inference = Inference(model, inputs, slo_s, request_id, allowed_s)
-        return retrying(self._options.num_retries, inference.patience_s)(self._try, inference)
+        with infer_span(model, inference.request_id) as span:
+            tries = retrying(self._options.num_retries, inference.patience_s)
+            return span.answered(tries(self._try, inference, span.metadata))
 
-    def _try(self, inference: Inference) -> InferResult:
+    def _try(self, inference: Inference, metadata: Metadata) -> InferResult:
         with typed_errors():
             response: router_pb2.InferResponse = self._stub.Infer(
-                inference.next_request(), timeout=inference.remaining_s()
+                inference.next_request(), timeout=inference.remaining_s(), metadata=metadata
             )
         return result_of(response)
 
@@ -77,11 +80,13 @@ class AsyncClient:
         """The same as `Client.infer`; cancelling it cancels the request."""
         allowed_s = self._options.timeout_s if timeout_s is None else timeout_s
         inference = Inference(model, inputs, slo_s, request_id, allowed_s)
-        return await async_retrying(self._options.num_retries, inference.patience_s)(self._try, inference)
+        with infer_span(model, inference.request_id) as span:
+            tries = async_retrying(self._options.num_retries, inference.patience_s)
+            return span.answered(await tries(self._try, inference, span.metadata))
 
-    async def _try(self, inference: Inference) -> InferResult:
+    async def _try(self, inference: Inference, metadata: Metadata) -> InferResult:
         with typed_errors():
             response: router_pb2.InferResponse = await self._stub.Infer(
-                inference.next_request(), timeout=inference.remaining_s()
+                inference.next_request(), timeout=inference.remaining_s(), metadata=metadata
             )
         return result_of(response)

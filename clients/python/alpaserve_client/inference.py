@@ -70,6 +70,10 @@ class Inference:
             self._request.slo.FromNanoseconds(round(slo_s * 1e9))
 
     @property
+    def request_id(self) -> str:
+        return str(self._request.request_id)
+
+    @property
     def patience_s(self) -> float:
         """After this long, another try is pointless."""
         return self._timeout_s if self._slo_s is None else min(self._timeout_s, self._slo_s)

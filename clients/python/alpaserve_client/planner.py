@@ -7,6 +7,7 @@ from alpaserve.v1 import model_pb2, placement_pb2, planner_pb2, planner_pb2_grpc
 from alpaserve_client.connection import Connection, ConnectionOptions
 from alpaserve_client.errors import typed_errors
 from alpaserve_client.streams import responses
+from alpaserve_client.tracing import propagated
 
 
 class PlannerClient(Connection):
@@ -23,20 +24,20 @@ class PlannerClient(Connection):
         self, request: planner_pb2.PlanRequest, *, timeout_s: float | None = None
     ) -> Iterator[planner_pb2.PlanResponse]:
         """Search a placement: progress, then the plan, then its application unless validate_only."""
-        return responses(self._stub.Plan(request, timeout=timeout_s))
+        return responses(self._stub.Plan(request, timeout=timeout_s, metadata=propagated()))
 
     def explore(
         self, request: planner_pb2.ExploreRequest, *, timeout_s: float | None = None
     ) -> Iterator[planner_pb2.ExploreResponse]:
         """Plan variations of a problem: the cells of a grid as they are done, or probes and a capacity."""
-        return responses(self._stub.Explore(request, timeout=timeout_s))
+        return responses(self._stub.Explore(request, timeout=timeout_s, metadata=propagated()))
 
     def simulate(
         self, request: planner_pb2.SimulateRequest, *, timeout_s: float | None = None
     ) -> planner_pb2.SimulateResponse:
         """What a placement would attain on a workload."""
         with typed_errors():
-            return self._stub.Simulate(request, timeout=timeout_s)
+            return self._stub.Simulate(request, timeout=timeout_s, metadata=propagated())
 
     def apply(
         self, placement: placement_pb2.Placement, *, expected_version: int = 0, timeout_s: float | None = None
@@ -44,7 +45,7 @@ class PlannerClient(Connection):
         """Make a placement the running one; returns when it is."""
         request = planner_pb2.ApplyPlanRequest(placement=placement, expected_version=expected_version)
         with typed_errors():
-            return self._stub.ApplyPlan(request, timeout=timeout_s)
+            return self._stub.ApplyPlan(request, timeout=timeout_s, metadata=propagated())
 
     def placement(self, version: int = 0) -> planner_pb2.GetPlacementResponse:
         """The running placement, or an older version."""
@@ -81,7 +82,7 @@ class PlannerClient(Connection):
         """Make an older version's placement the running one; 0 means the one before."""
         request = planner_pb2.RollbackPlacementRequest(version=version)
         with typed_errors():
-            return self._stub.RollbackPlacement(request, timeout=timeout_s).applied
+            return self._stub.RollbackPlacement(request, timeout=timeout_s, metadata=propagated()).applied
 
     def register_model(self, model: model_pb2.Model) -> model_pb2.Model:
         """Add a model, or change its SLO; what was stored."""

@@ -7,6 +7,7 @@ from alpaserve.v1 import profile_pb2, profiler_pb2, profiler_pb2_grpc
 from alpaserve_client.connection import Connection, ConnectionOptions
 from alpaserve_client.errors import typed_errors
 from alpaserve_client.streams import responses
+from alpaserve_client.tracing import propagated
 
 
 class ProfilerClient(Connection):
@@ -24,7 +25,7 @@ class ProfilerClient(Connection):
     ) -> Iterator[profiler_pb2.ProfileResponse]:
         """Measure or estimate a registered model: a message for each entry and for what is pruned, then the stored
         profile."""
-        return responses(self._stub.Profile(request, timeout=timeout_s))
+        return responses(self._stub.Profile(request, timeout=timeout_s, metadata=propagated()))
 
     def get_profile(self, name: str) -> profile_pb2.ProfileSet:
         """One stored profile, with the overheads it goes with."""

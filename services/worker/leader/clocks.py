@@ -132,10 +132,11 @@ class StageClocks:
         return tuple(self._told_busy_s)
 
     def _begun_batch(self, replica: Replica, members: tuple[Flight, ...], now_s: float) -> Batch:
-        for member in members:
-            member.has_begun = True
         latency_s = replica.batch_latency_s(len(members))
         batch = Batch(members, latency_s, tuple(member.activation for member in members), started_s=now_s)
+        for member in members:
+            member.has_begun = True
+            member.runs = batch.runs
         self._begun[id(batch)] = batch
         return batch
 

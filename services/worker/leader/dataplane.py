@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
 from time import monotonic
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from alpaserve.v1 import leader_pb2, router_pb2
@@ -15,8 +16,12 @@ from google.protobuf.message import DecodeError
 from services.core.errors import AlpaServeError
 from services.infra.messages import ENVELOPE_BYTES, Messages
 from services.infra.security.links import OPEN_TO_ALL, Entrance
-from services.worker.leader.flight import Failed, Failure, Flight, Outcome, Rejected, Served
+from services.worker.leader.flight import Admission, Failed, Failure, Flight, Outcome, Rejected, Served
 from services.worker.leader.group import GroupLeader
+from services.worker.leader.trace import FlightTrace
+
+if TYPE_CHECKING:
+    from services.infra.spans import Tracing
 
 log = structlog.get_logger()
 
@@ -36,8 +41,13 @@ class DataPlane:
     """Where routers come in: each of their connections names the group that it is for."""
 
     def __init__(
-        self, leaders: Mapping[str, GroupLeader], max_message_bytes: int, entrance: Entrance = OPEN_TO_ALL
+        self,
+        leaders: Mapping[str, GroupLeader],
+        max_message_bytes: int,
+        entrance: Entrance = OPEN_TO_ALL,
+        tracing: "Tracing | None" = None,
     ) -> None:
+        self._tracing = tracing
         self._leaders = leaders
         self._entrance = entrance
         self._max_message_bytes = max_message_bytes
@@ -90,6 +100,16 @@ class DataPlane:
         """A router that is behind may still ask a group that is gone."""
         if leader.name in self._received:
             self._received[leader.name][router] = sequence
+
+    def trace_of(self, leader: GroupLeader, submit: leader_pb2.Submit) -> FlightTrace | None:
+        """What goes on with the router's trace; None if this process records none."""
+        if self._tracing is None:
+            return None
+        begun_s = monotonic()
+        span = self._tracing.continued(
+            "serve", submit.traceparent, begun_s, group=leader.name, request_id=submit.request_id
+        )
+        return FlightTrace(span, begun_s, leader.local_devices) if span.is_recorded else None
 
     def forget(self, group: str) -> None:
         self._received.pop(group, None)
@@ -157,26 +177,32 @@ class Door(Messages[leader_pb2.ToLeader]):
 
     def _submit(self, leader: GroupLeader, submit: leader_pb2.Submit) -> None:
         self._plane.note_received(leader, self._router, submit.sequence)
+        trace = self._plane.trace_of(leader, submit) if submit.traceparent else None
         try:
             admission = admitted(leader, submit)
         except Exception:
-            log.exception("request_failed", group=leader.name, request_id=submit.request_id)
+            log_of(trace).exception("request_failed", group=leader.name, request_id=submit.request_id)
             admission = _BROKEN
+        if trace is not None:
+            trace.admitted(admission)
         if isinstance(admission, Flight):
             self._flights[submit.sequence] = admission
-            admission.when_over(partial(self._ended, leader, submit.sequence))
-        else:
-            self._answer(leader, submit.sequence, admission)
-
-    def _ended(self, leader: GroupLeader, sequence: int, outcome: Outcome | None) -> None:
-        """A request that was taken back, or whose router is gone, gets no answer."""
-        if self._flights.pop(sequence, None) is None or outcome is None:
+            admission.when_over(partial(self._ended, leader, submit.sequence, trace))
             return
-        try:
-            self._answer(leader, sequence, outcome)
-        except Exception:
-            log.exception("answer_failed", group=leader.name)
-            self._fail(sequence, _BROKEN)
+        self._answer(leader, submit.sequence, admission)
+        if trace is not None:
+            trace.ended(admission)
+
+    def _ended(self, leader: GroupLeader, sequence: int, trace: FlightTrace | None, outcome: Outcome | None) -> None:
+        """A request that was taken back, or whose router is gone, gets no answer."""
+        if self._flights.pop(sequence, None) is not None and outcome is not None:
+            try:
+                self._answer(leader, sequence, outcome)
+            except Exception:
+                log_of(trace).exception("answer_failed", group=leader.name)
+                self._fail(sequence, _BROKEN)
+        if trace is not None:
+            trace.ended(outcome)
 
     def _answer(self, leader: GroupLeader, sequence: int, outcome: Outcome) -> None:
         if isinstance(outcome, Served):
@@ -220,7 +246,12 @@ class Door(Messages[leader_pb2.ToLeader]):
         self.send(leader_pb2.FromLeader(failed=failed))
 
 
-def admitted(leader: GroupLeader, submit: leader_pb2.Submit) -> Flight | Rejected | Failed:
+def log_of(trace: FlightTrace | None) -> Any:
+    """A log whose lines name the trace."""
+    return log if trace is None else log.bind(trace_id=trace.trace_id)
+
+
+def admitted(leader: GroupLeader, submit: leader_pb2.Submit) -> Admission:
     """What becomes of a request whose tensors nobody has looked at yet."""
     try:
         request = router_pb2.InferRequest.FromString(submit.request)

@@ -63,7 +63,8 @@ Outcome = Served | Rejected | Failed
 @dataclass(slots=True, eq=False)
 class Flight:
     """An admitted request. `number` counts admissions; it waits in the queue until `has_begun`. Once it `is_over` it
-    has its outcome, None if nobody wants to know."""
+    has its outcome, None if nobody wants to know. `runs` are of the stages that are over, in monotonic seconds, and
+    `trace_id` is empty where no trace of it is recorded."""
 
     replica: Replica
     activation: Any
@@ -75,6 +76,8 @@ class Flight:
     is_wanted: bool = True
     is_over: bool = False
     outcome: Outcome | None = None
+    runs: Sequence[StageRun] = ()
+    trace_id: str = ""
     _tell: Callable[[Outcome | None], None] | None = None
 
     @property
@@ -95,6 +98,9 @@ class Flight:
         self.outcome = outcome
         if self._tell is not None:
             self._tell(outcome)
+
+
+Admission = Flight | Rejected | Failed
 
 
 @dataclass(slots=True, eq=False)

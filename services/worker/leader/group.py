@@ -39,6 +39,7 @@ class GroupLeader:
         self.clocks = StageClocks(num_stages)
         self.replicas: dict[str, Replica] = {}
         self.num_events = 0
+        self.local_devices: tuple[int, ...] = ()
         self._queue_time_s = Distribution(QUEUE_BOUNDS_S)
         self._executor = executor
         self._queue_limit = queue_limit
@@ -204,7 +205,9 @@ class GroupLeader:
 
     def _break(self, batch: Batch, stage: int) -> None:
         """A bug ends its own batch only."""
-        log.exception("stage_failed", group=self.name, stage=stage, model=batch.model)
+        traces = [flight.trace_id for flight in batch.members if flight.trace_id]
+        told = log.bind(trace_ids=traces) if traces else log
+        told.exception("stage_failed", group=self.name, stage=stage, model=batch.model)
         for flight in batch.members:
             self._end(flight, Failed(Failure.INTERNAL, "internal error", True))
 

@@ -21,6 +21,7 @@ from services.infra.store.activity import ActivityStore, Busyness
 from services.infra.store.connection import OUTAGES, connect
 from services.infra.store.queues import PUBLISH_EVERY_S, QueueStore
 from services.infra.store.signatures import SignatureStore
+from services.infra.tracing import start_tracing
 from services.worker.leader.dataplane import DataPlane
 from services.worker.leader.emulated import EmulatedExecutor
 from services.worker.leader.executor import Executor, Replica
@@ -59,7 +60,8 @@ class LeaderProcess:
         self._settings = settings
         self._groups: dict[str, LedGroup] = {}
         self._leaders: dict[str, GroupLeader] = {}
-        self._plane = DataPlane(self._leaders, settings.max_message_bytes, settings.entrance())
+        self._tracing = start_tracing(settings, "leader")
+        self._plane = DataPlane(self._leaders, settings.max_message_bytes, settings.entrance(), self._tracing)
         self._stopping = asyncio.Event()
 
     async def answers(self) -> tuple[GroupTally, ...]:
@@ -89,15 +91,18 @@ class LeaderProcess:
         for name in list(self._groups):
             await self.dissolve(name)
         await redis.aclose()
+        if self._tracing is not None:
+            await asyncio.to_thread(self._tracing.close)
 
     async def stop(self) -> None:
         self._stopping.set()
 
-    async def form(self, name: str, config: ParallelConfig) -> None:
-        """Start leading a group. The same name again changes nothing."""
+    async def form(self, name: str, config: ParallelConfig, local_devices: tuple[int, ...] = ()) -> None:
+        """Start leading a group on these devices of the host. The same name again changes nothing."""
         if name in self._groups:
             return
         leader = GroupLeader(name, config.inter_op, self._executor(config), self._settings.queue_limit)
+        leader.local_devices = local_devices
         stack = AsyncExitStack()
         await stack.enter_async_context(leader)
         self._groups[name] = LedGroup(leader, stack)

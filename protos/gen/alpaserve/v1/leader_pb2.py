@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x61lpaserve/v1/leader.proto\x12\x0c\x61lpaserve.v1\x1a\x1egoogle/protobuf/duration.proto\"\x89\x01\n\x08ToLeader\x12\"\n\x04open\x18\x01 \x01(\x0b\x32\x12.alpaserve.v1.OpenH\x00\x12&\n\x06submit\x18\x02 \x01(\x0b\x32\x14.alpaserve.v1.SubmitH\x00\x12&\n\x06\x63\x61ncel\x18\x03 \x01(\x0b\x32\x14.alpaserve.v1.CancelH\x00\x42\t\n\x07message\"4\n\x04Open\x12\r\n\x05group\x18\x01 \x01(\t\x12\x0e\n\x06router\x18\x02 \x01(\t\x12\r\n\x05token\x18\x03 \x01(\t\"i\n\x06Submit\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x0f\n\x07request\x18\x03 \x01(\x0c\x12\x18\n\x0bremaining_s\x18\x04 \x01(\x01H\x00\x88\x01\x01\x42\x0e\n\x0c_remaining_s\"V\n\tInferHead\x12\r\n\x05model\x18\x01 \x01(\t\x12&\n\x03slo\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"\x1a\n\x06\x43\x61ncel\x12\x10\n\x08sequence\x18\x01 \x01(\x04\"\xe5\x01\n\nFromLeader\x12&\n\x06opened\x18\x01 \x01(\x0b\x32\x14.alpaserve.v1.OpenedH\x00\x12(\n\x07refused\x18\x02 \x01(\x0b\x32\x15.alpaserve.v1.RefusedH\x00\x12&\n\x06served\x18\x03 \x01(\x0b\x32\x14.alpaserve.v1.ServedH\x00\x12*\n\x08rejected\x18\x04 \x01(\x0b\x32\x16.alpaserve.v1.RejectedH\x00\x12&\n\x06\x66\x61iled\x18\x05 \x01(\x0b\x32\x14.alpaserve.v1.FailedH\x00\x42\t\n\x07message\"\x08\n\x06Opened\"\x1a\n\x07Refused\x12\x0f\n\x07message\x18\x01 \x01(\t\"A\n\x06Served\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x10\n\x08response\x18\x02 \x01(\x0c\x12\x13\n\x0bpredicted_s\x18\x03 \x01(\x01\"n\n\x08Rejected\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x13\n\x0bpredicted_s\x18\x02 \x01(\x01\x12\x12\n\nqueue_full\x18\x03 \x01(\x08\x12\'\n\x05state\x18\x04 \x01(\x0b\x32\x18.alpaserve.v1.QueueState\"i\n\x06\x46\x61iled\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12+\n\x06reason\x18\x02 \x01(\x0e\x32\x1b.alpaserve.v1.FailureReason\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\x0f\n\x07started\x18\x04 \x01(\x08\"\xb0\x01\n\nQueueState\x12\r\n\x05group\x18\x01 \x01(\t\x12\x11\n\tfree_in_s\x18\x02 \x03(\x01\x12\x15\n\rnum_in_flight\x18\x03 \x01(\r\x12\x38\n\x08received\x18\x04 \x03(\x0b\x32&.alpaserve.v1.QueueState.ReceivedEntry\x1a/\n\rReceivedEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01*\xce\x01\n\rFailureReason\x12\x1e\n\x1a\x46\x41ILURE_REASON_UNSPECIFIED\x10\x00\x12 \n\x1c\x46\x41ILURE_REASON_INVALID_INPUT\x10\x01\x12\x1d\n\x19\x46\x41ILURE_REASON_NOT_LOADED\x10\x02\x12\x1b\n\x17\x46\x41ILURE_REASON_DRAINING\x10\x03\x12\"\n\x1e\x46\x41ILURE_REASON_DEADLINE_PASSED\x10\x04\x12\x1b\n\x17\x46\x41ILURE_REASON_INTERNAL\x10\x05\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x61lpaserve/v1/leader.proto\x12\x0c\x61lpaserve.v1\x1a\x1egoogle/protobuf/duration.proto\"\x89\x01\n\x08ToLeader\x12\"\n\x04open\x18\x01 \x01(\x0b\x32\x12.alpaserve.v1.OpenH\x00\x12&\n\x06submit\x18\x02 \x01(\x0b\x32\x14.alpaserve.v1.SubmitH\x00\x12&\n\x06\x63\x61ncel\x18\x03 \x01(\x0b\x32\x14.alpaserve.v1.CancelH\x00\x42\t\n\x07message\"4\n\x04Open\x12\r\n\x05group\x18\x01 \x01(\t\x12\x0e\n\x06router\x18\x02 \x01(\t\x12\r\n\x05token\x18\x03 \x01(\t\"~\n\x06Submit\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x0f\n\x07request\x18\x03 \x01(\x0c\x12\x18\n\x0bremaining_s\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\x13\n\x0btraceparent\x18\x05 \x01(\tB\x0e\n\x0c_remaining_s\"V\n\tInferHead\x12\r\n\x05model\x18\x01 \x01(\t\x12&\n\x03slo\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"\x1a\n\x06\x43\x61ncel\x12\x10\n\x08sequence\x18\x01 \x01(\x04\"\xe5\x01\n\nFromLeader\x12&\n\x06opened\x18\x01 \x01(\x0b\x32\x14.alpaserve.v1.OpenedH\x00\x12(\n\x07refused\x18\x02 \x01(\x0b\x32\x15.alpaserve.v1.RefusedH\x00\x12&\n\x06served\x18\x03 \x01(\x0b\x32\x14.alpaserve.v1.ServedH\x00\x12*\n\x08rejected\x18\x04 \x01(\x0b\x32\x16.alpaserve.v1.RejectedH\x00\x12&\n\x06\x66\x61iled\x18\x05 \x01(\x0b\x32\x14.alpaserve.v1.FailedH\x00\x42\t\n\x07message\"\x08\n\x06Opened\"\x1a\n\x07Refused\x12\x0f\n\x07message\x18\x01 \x01(\t\"A\n\x06Served\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x10\n\x08response\x18\x02 \x01(\x0c\x12\x13\n\x0bpredicted_s\x18\x03 \x01(\x01\"n\n\x08Rejected\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x13\n\x0bpredicted_s\x18\x02 \x01(\x01\x12\x12\n\nqueue_full\x18\x03 \x01(\x08\x12\'\n\x05state\x18\x04 \x01(\x0b\x32\x18.alpaserve.v1.QueueState\"i\n\x06\x46\x61iled\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12+\n\x06reason\x18\x02 \x01(\x0e\x32\x1b.alpaserve.v1.FailureReason\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\x0f\n\x07started\x18\x04 \x01(\x08\"\xb0\x01\n\nQueueState\x12\r\n\x05group\x18\x01 \x01(\t\x12\x11\n\tfree_in_s\x18\x02 \x03(\x01\x12\x15\n\rnum_in_flight\x18\x03 \x01(\r\x12\x38\n\x08received\x18\x04 \x03(\x0b\x32&.alpaserve.v1.QueueState.ReceivedEntry\x1a/\n\rReceivedEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01*\xce\x01\n\rFailureReason\x12\x1e\n\x1a\x46\x41ILURE_REASON_UNSPECIFIED\x10\x00\x12 \n\x1c\x46\x41ILURE_REASON_INVALID_INPUT\x10\x01\x12\x1d\n\x19\x46\x41ILURE_REASON_NOT_LOADED\x10\x02\x12\x1b\n\x17\x46\x41ILURE_REASON_DRAINING\x10\x03\x12\"\n\x1e\x46\x41ILURE_REASON_DEADLINE_PASSED\x10\x04\x12\x1b\n\x17\x46\x41ILURE_REASON_INTERNAL\x10\x05\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,32 +34,32 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_QUEUESTATE_RECEIVEDENTRY']._loaded_options = None
   _globals['_QUEUESTATE_RECEIVEDENTRY']._serialized_options = b'8\001'
-  _globals['_FAILUREREASON']._serialized_start=1228
-  _globals['_FAILUREREASON']._serialized_end=1434
+  _globals['_FAILUREREASON']._serialized_start=1249
+  _globals['_FAILUREREASON']._serialized_end=1455
   _globals['_TOLEADER']._serialized_start=76
   _globals['_TOLEADER']._serialized_end=213
   _globals['_OPEN']._serialized_start=215
   _globals['_OPEN']._serialized_end=267
   _globals['_SUBMIT']._serialized_start=269
-  _globals['_SUBMIT']._serialized_end=374
-  _globals['_INFERHEAD']._serialized_start=376
-  _globals['_INFERHEAD']._serialized_end=462
-  _globals['_CANCEL']._serialized_start=464
-  _globals['_CANCEL']._serialized_end=490
-  _globals['_FROMLEADER']._serialized_start=493
-  _globals['_FROMLEADER']._serialized_end=722
-  _globals['_OPENED']._serialized_start=724
-  _globals['_OPENED']._serialized_end=732
-  _globals['_REFUSED']._serialized_start=734
-  _globals['_REFUSED']._serialized_end=760
-  _globals['_SERVED']._serialized_start=762
-  _globals['_SERVED']._serialized_end=827
-  _globals['_REJECTED']._serialized_start=829
-  _globals['_REJECTED']._serialized_end=939
-  _globals['_FAILED']._serialized_start=941
-  _globals['_FAILED']._serialized_end=1046
-  _globals['_QUEUESTATE']._serialized_start=1049
-  _globals['_QUEUESTATE']._serialized_end=1225
-  _globals['_QUEUESTATE_RECEIVEDENTRY']._serialized_start=1178
-  _globals['_QUEUESTATE_RECEIVEDENTRY']._serialized_end=1225
+  _globals['_SUBMIT']._serialized_end=395
+  _globals['_INFERHEAD']._serialized_start=397
+  _globals['_INFERHEAD']._serialized_end=483
+  _globals['_CANCEL']._serialized_start=485
+  _globals['_CANCEL']._serialized_end=511
+  _globals['_FROMLEADER']._serialized_start=514
+  _globals['_FROMLEADER']._serialized_end=743
+  _globals['_OPENED']._serialized_start=745
+  _globals['_OPENED']._serialized_end=753
+  _globals['_REFUSED']._serialized_start=755
+  _globals['_REFUSED']._serialized_end=781
+  _globals['_SERVED']._serialized_start=783
+  _globals['_SERVED']._serialized_end=848
+  _globals['_REJECTED']._serialized_start=850
+  _globals['_REJECTED']._serialized_end=960
+  _globals['_FAILED']._serialized_start=962
+  _globals['_FAILED']._serialized_end=1067
+  _globals['_QUEUESTATE']._serialized_start=1070
+  _globals['_QUEUESTATE']._serialized_end=1246
+  _globals['_QUEUESTATE_RECEIVEDENTRY']._serialized_start=1199
+  _globals['_QUEUESTATE_RECEIVEDENTRY']._serialized_end=1246
 # @@protoc_insertion_point(module_scope)

@@ -135,6 +135,7 @@ class Submit(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     REQUEST_FIELD_NUMBER: _builtins.int
     REMAINING_S_FIELD_NUMBER: _builtins.int
+    TRACEPARENT_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """Counts the requests of this connection from 1."""
     request_id: _builtins.str
@@ -143,6 +144,8 @@ class Submit(_message.Message):
     """The InferRequest, as it came."""
     remaining_s: _builtins.float
     """What is left of the deadline when the message leaves, in seconds; absent means no deadline."""
+    traceparent: _builtins.str
+    """The trace that the leader goes on with, as W3C's traceparent; empty where none is recorded."""
     def __init__(
         self,
         *,
@@ -150,10 +153,11 @@ class Submit(_message.Message):
         request_id: _builtins.str = ...,
         request: _builtins.bytes = ...,
         remaining_s: _builtins.float | None = ...,
+        traceparent: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_remaining_s", b"_remaining_s", "remaining_s", b"remaining_s"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_remaining_s", b"_remaining_s", "remaining_s", b"remaining_s", "request", b"request", "request_id", b"request_id", "sequence", b"sequence"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_remaining_s", b"_remaining_s", "remaining_s", b"remaining_s", "request", b"request", "request_id", b"request_id", "sequence", b"sequence", "traceparent", b"traceparent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__remaining_s: _TypeAlias = _typing.Literal["remaining_s"]  # noqa: Y015
     _WhichOneofArgType__remaining_s: _TypeAlias = _typing.Literal["_remaining_s", b"_remaining_s"]  # noqa: Y015
