@@ -9,7 +9,7 @@ from services.core.spec import Cluster, Spec
 from services.pages.figures import num_bytes, shortened
 from services.pages.palette import Paint, paints
 
-_CELL, _NARROWEST, _GAP = 40.0, 136.0, 6.0
+_CELL, _NARROWEST, _GAP = 40.0, 184.0, 6.0
 _HEAD, _CHIP, _BAR, _LETTER = 14.0, 20.0, 22.0, 6.6
 
 

@@ -33,6 +33,8 @@ from services.planner.settings import PlannerSettings
 from services.planner.status import StatusReader
 from services.planner.stewardship import Stewardship
 from services.planner.transitions import Transitions
+from services.planner.web.opening import Page
+from services.planner.web.running import RunningReader
 from services.planner.workers import Workers
 from services.planner.workloads import WorkloadSource
 
@@ -68,6 +70,9 @@ async def serve(settings: PlannerSettings) -> None:
     decisions = Decisions(DecisionStore(redis), replacement)
     residence = Residence(stewardship, placements, catalog)
     servicer = PlannerServicer(planning, stewardship, residence, placements, catalog, status, records, decisions)
+    running = RunningReader(placements, members, catalog, status, arrivals)
+    page = Page(settings, running, planning, posing, stewardship, DecisionStore(redis)) if settings.page_port else None
+    pages = (page.serve(),) if page is not None else ()
     server = Server(settings, "planner")
     server.add(servicer, planner_pb2_grpc.add_PlannerServicer_to_server, planner_pb2.DESCRIPTOR, "Planner")
     await server.start()
@@ -77,6 +82,7 @@ async def serve(settings: PlannerSettings) -> None:
         announce(members, server.address),
         roll.call(),
         feel_pulse(redis),
+        *pages,
     ):
         await stopping.wait()
         await members.withdraw_planner()

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Sequence
 
-from alpaserve.v1 import planner_pb2
+from alpaserve.v1 import planner_pb2, workload_pb2
 
 from services.core.model import RegisteredModel
 from services.core.problem import Problem, pose
 from services.core.profile import Profiles
 from services.core.spec import Cluster, ModelSpec, Spec
+from services.core.workload import Workload
 from services.infra.wire import to_model, to_profiles
 from services.planner.catalog import Catalog
 from services.planner.cluster import LiveCluster
@@ -34,6 +35,15 @@ class Posing:
         Raises: InvalidArgument and its children, UnknownProfile, NotPlaced without models.
         """
         return await self._problem(request, cluster, lambda model: model, None)
+
+    async def registered(self, cluster: Cluster, workload: Workload | None = None) -> Problem:
+        """Every registered model on `cluster` under a workload, by default the live arrivals. Raises: as `problem`."""
+        models = list((await self._catalog.models()).values())
+        profiles = await self._catalog.profiles_of(models)
+        spec = Spec(cluster, tuple(model.spec() for model in models))
+        if workload is None:
+            workload = await self._workloads.make(workload_pb2.Workload(), spec.names, 0)
+        return pose(spec, profiles, workload)
 
     async def _problem(
         self, request: Request, cluster: Cluster, planned: Callable[[ModelSpec], ModelSpec], most_devices: int | None

@@ -12,6 +12,7 @@ from services.infra.store.arrivals import KEPT_S
 class PlannerSettings(CheckpointSettings):
     """Environment of `alpaserve-planner`."""
 
+    page_port: int = Field(0, ge=0, le=65535, description="Port of the web page; 0 means none.")
     live_window_s: int = Field(60, ge=1, le=3600, description="Seconds of live arrivals that a plan is made for.")
     time_budget_s: float = Field(10.0, gt=0, description="Seconds that a search may take where the caller names none.")
     heal_every_s: float = Field(

@@ -8,7 +8,6 @@ import typer
 
 from alpaserve_cli.explore_service import capacity_with_service, explore_request
 from alpaserve_cli.files import read_placement
-from alpaserve_cli.grid_options import check_target
 from alpaserve_cli.output import Output, OutputOption, ProgressLine, percent, print_json, print_table, progress_line
 from alpaserve_cli.search_options import (
     NOT_REACHED,
@@ -24,6 +23,7 @@ from alpaserve_cli.search_options import (
 from alpaserve_cli.searching import all_cores, maker
 from alpaserve_cli.simulate import PROFILES, SPEC, WORKLOAD, DispatchOption
 from alpaserve_cli.target import probe_text
+from alpaserve_cli.target_option import check_target
 from services.core.documents import placement_document
 from services.core.errors import InvalidArgument
 from services.core.placement import DEFAULT_DISPATCH, Placement

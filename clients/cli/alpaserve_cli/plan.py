@@ -5,7 +5,6 @@ from typing import Annotated, Any
 
 import typer
 
-from alpaserve_cli.grid_options import check_target
 from alpaserve_cli.output import Output, OutputOption, percent, print_json, print_table, progress_line
 from alpaserve_cli.plan_service import plan_request, plan_with_service
 from alpaserve_cli.search_options import (
@@ -24,6 +23,7 @@ from alpaserve_cli.search_options import (
 from alpaserve_cli.searching import FoundPlan, plan_here
 from alpaserve_cli.simulate import PROFILES, SPEC, WORKLOAD, DispatchOption
 from alpaserve_cli.target import TargetPlan, print_target, shrink_here, target_document
+from alpaserve_cli.target_option import check_target
 from services.core.documents import placement_document
 from services.core.errors import InvalidArgument
 from services.core.placement import DEFAULT_DISPATCH

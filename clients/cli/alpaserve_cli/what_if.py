@@ -11,7 +11,6 @@ import typer
 from alpaserve.v1 import planner_pb2
 
 from alpaserve_cli.explore_service import explore_request, grid_with_service
-from alpaserve_cli.grid_options import counts, scales, words
 from alpaserve_cli.output import Output, OutputOption, percent, print_json, print_table, progress_line
 from alpaserve_cli.plots import check_plottable, plot
 from alpaserve_cli.search_options import (
@@ -28,6 +27,7 @@ from alpaserve_cli.simulate import PROFILES, SPEC, WORKLOAD, DispatchOption
 from services.core.errors import InvalidArgument
 from services.core.placement import DEFAULT_DISPATCH
 from services.core.problem import Problem
+from services.planner.policies.grid_values import counts, scales, words
 from services.planner.policies.plan import DEFAULT_POLICY, Plan, find_policy, warm_up
 from services.planner.policies.search import Limits
 from services.planner.policies.threads import unordered

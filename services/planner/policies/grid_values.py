@@ -1,4 +1,4 @@
-"""Values of a grid or a target, as they are written on the command line."""
+"""Values of a grid, as they are written on the command line and in forms."""
 
 import math
 from typing import TypeVar
@@ -9,7 +9,7 @@ ValueT = TypeVar("ValueT")
 
 
 def counts(option: str, text: str) -> tuple[int, ...]:
-    """`8,16,32`. Raises: InvalidArgument, naming the option and what it got."""
+    """`8,16,32`. Raises: InvalidArgument, naming the field and what it got."""
     values = tuple(_number(option, text, part) for part in text.split(","))
     for value in values:
         if not value.is_integer():
@@ -18,22 +18,16 @@ def counts(option: str, text: str) -> tuple[int, ...]:
 
 
 def scales(option: str, text: str) -> tuple[float, ...]:
-    """`0.5,1,2`. Raises: InvalidArgument, naming the option and what it got."""
+    """`0.5,1,2`. Raises: InvalidArgument, naming the field and what it got."""
     return _distinct(option, text, tuple(_number(option, text, part) for part in text.split(",")))
 
 
 def words(option: str, text: str) -> tuple[str, ...]:
-    """`a,b`. Raises: InvalidArgument, naming the option and what it got."""
+    """`a,b`. Raises: InvalidArgument, naming the field and what it got."""
     values = tuple(part.strip() for part in text.split(","))
     if "" in values:
         raise InvalidArgument(f"{option} must be names separated by commas, got {text!r}")
     return _distinct(option, text, values)
-
-
-def check_target(target: float) -> None:
-    """Raises: InvalidArgument."""
-    if not (math.isfinite(target) and 0 < target <= 1):
-        raise InvalidArgument(f"--target must be above 0 and at most 1, got {target!r}")
 
 
 def _number(option: str, text: str, part: str) -> float:

@@ -1,0 +1,1 @@
+"""The planner's own page: what runs, why, and what if."""
