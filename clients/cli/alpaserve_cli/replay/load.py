@@ -7,13 +7,13 @@ from typing import TypeVar
 
 import numpy as np
 
-from alpaserve_cli.grid_options import words
 from alpaserve_cli.replay.per_model import PerModel
 from alpaserve_cli.workload_options import check_cut, scaled
 from alpaserve_cli.workload_sources import read_source
 from services.core.errors import InvalidArgument, InvalidWorkload
 from services.core.shaping import Ramp, SloMix, dealt_to, with_ramp, with_slo_mix
 from services.core.workload import Workload
+from services.planner.policies.grid_values import words
 
 ReadT = TypeVar("ReadT")
 
