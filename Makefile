@@ -27,6 +27,12 @@ $(TYPESCRIPT)/node_modules/installed: $(VENV)/installed $(TYPESCRIPT)/package-lo
 	$(NPM) ci --ignore-scripts --no-audit --no-fund
 	touch $@
 
+# KServe's client and ours do not go together in one environment.
+.venv-kserve/installed: tests/kserve/requirements.txt
+	$(PYTHON) -m venv .venv-kserve
+	.venv-kserve/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement $<
+	touch $@
+
 lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -39,7 +45,7 @@ test: lint types
 	$(BIN)/pytest -m 'not slow' $(COMPUTING:%=--ignore=%)
 	$(MAKE) test-typescript
 
-test-all: lint types
+test-all: lint types .venv-kserve/installed
 	$(BIN)/pytest
 	$(MAKE) test-typescript
 
@@ -55,4 +61,4 @@ protos: $(TYPESCRIPT)/node_modules/installed
 
 clean:
 	rm -rf $(TYPESCRIPT)/node_modules $(TYPESCRIPT)/build $(TYPESCRIPT)/dist
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .venv-kserve .mypy_cache .ruff_cache .pytest_cache .hypothesis
