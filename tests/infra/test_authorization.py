@@ -82,7 +82,7 @@ class Door:
 @pytest.fixture
 async def door(tmp_path: Path) -> AsyncIterator[Door]:
     files = SecurityFiles(tmp_path / "security")
-    files.make([], 1.0)
+    files.make(Authority(1.0))
     variables = files.variables("server")
     given = {name.removeprefix("ALPASERVE_").lower(): value for name, value in variables.items()}
     settings = ServiceSettings.model_validate(

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from alpaserve_cli.authority import Authority
 from alpaserve_cli.security_files import SecurityFiles
 
 from services.infra.settings import ServiceSettings, load_settings
@@ -15,7 +16,7 @@ SECRET = "a-secret-of-a-test"
 @pytest.fixture
 def files(tmp_path: Path) -> SecurityFiles:
     files = SecurityFiles(tmp_path)
-    files.make([], 1.0)
+    files.make(Authority(1.0))
     return files
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from alpaserve_cli.output import Output, OutputOption, print_json
-from alpaserve_cli.security_files import TOKENS, SecurityFiles
+from alpaserve_cli.security_files import TOKENS, SecurityFiles, new_authority
 
 
 def certificates(
@@ -23,7 +23,7 @@ def certificates(
     For development: whoever has the directory has the system.
     """
     files = SecurityFiles(directory.expanduser().resolve())
-    files.make(host or [], days, replacing=force)
+    files.make(new_authority(days), host or (), replacing=force)
     if output is Output.JSON:
         tokens = {name: str(files.token_file(name)) for name in TOKENS}
         server, client = files.variables("server"), files.variables("client", "admin")

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from alpaserve_cli.security_files import SecurityFiles
+from alpaserve_cli.security_files import SecurityFiles, new_authority
 from alpaserve_cli.supervisor import Member
 
 _DAYS = 365.0
@@ -19,7 +19,7 @@ def security_files(directory: Path, host: str) -> SecurityFiles:
     """
     files = SecurityFiles(directory.resolve())
     if not files.is_there:
-        files.make([host], _DAYS)
+        files.make(new_authority(_DAYS), [host])
     return files
 
 

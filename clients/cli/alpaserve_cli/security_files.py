@@ -7,8 +7,12 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from alpaserve_cli.failures import CommandError
+
+if TYPE_CHECKING:
+    from alpaserve_cli.authority import Authority
 
 # By name: what it may do.
 TOKENS: Mapping[str, tuple[str, ...]] = {
@@ -56,14 +60,14 @@ class SecurityFiles:
             "ALPASERVE_TOKEN_FILE": str(self.token_file(token)) if token else "",
         }
 
-    def make(self, hosts: Sequence[str], days: float, *, replacing: bool = False) -> None:
+    def make(self, authority: "Authority", hosts: Sequence[str] = (), *, replacing: bool = False) -> None:
         """Make everything anew; the server's certificate names this machine's loopback and `hosts`.
 
         Raises: CommandError if something is there already and may not be replaced, or cannot be written.
         """
         try:
             self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-            contents = dict(self._contents(hosts, days))
+            contents = dict(self._contents(authority, hosts))
             present = [path.name for path in contents if path.exists()]
             if present and not replacing:
                 raise CommandError(f"{self.directory} has {', '.join(sorted(present))}; --force replaces them")
@@ -72,10 +76,7 @@ class SecurityFiles:
         except OSError as error:
             raise CommandError(f"{error.filename}: {error.strerror}") from None
 
-    def _contents(self, hosts: Sequence[str], days: float) -> Iterator[tuple[Path, bytes]]:
-        from alpaserve_cli.authority import Authority
-
-        authority = Authority(days)
+    def _contents(self, authority: "Authority", hosts: Sequence[str]) -> Iterator[tuple[Path, bytes]]:
         pairs = {
             "ca": authority.own,
             "server": authority.sign("server", (*LOOPBACK, *hosts)),
@@ -101,3 +102,12 @@ def write_own(path: Path, content: bytes) -> None:
     path.unlink(missing_ok=True)
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
         file.write(content)
+
+
+def new_authority(days: float) -> "Authority":
+    """Raises: CommandError where cryptography is not installed."""
+    try:
+        from alpaserve_cli.authority import Authority
+    except ModuleNotFoundError:
+        raise CommandError("certificates need cryptography: install alpaserve[certificates]") from None
+    return Authority(days)

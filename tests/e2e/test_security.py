@@ -1,0 +1,193 @@
+"""A secured system refuses, each with the right status, whom it does not know, and serves whom it does."""
+
+import hashlib
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import grpc
+import pytest
+import yaml
+from alpaserve.v1 import leader_pb2, model_pb2, planner_pb2, worker_pb2, worker_pb2_grpc
+from alpaserve_cli.authority import Authority
+from alpaserve_client import (
+    AlpaServeClientError,
+    InvalidArgument,
+    PermissionDenied,
+    PlannerClient,
+    Tls,
+    Unauthenticated,
+    Unavailable,
+)
+from alpaserve_client.connection import connect
+
+from tests.e2e.secured_system import MODEL, Secured, say_open, secured_system
+from tests.waiting import until
+
+STRANGER = "a-token-that-nobody-knows"
+
+
+@pytest.fixture(scope="module")
+def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
+    # Ray's sockets need a short path.
+    ray_directory = Path(tempfile.mkdtemp(prefix="as-"))
+    with ExitStack() as stack:
+        stack.callback(shutil.rmtree, ray_directory, ignore_errors=True)
+        yield stack.enter_context(secured_system(tmp_path_factory.mktemp("secured"), ray_directory))
+
+
+def test_who_shows_certificate_and_token_is_served(system: Secured) -> None:
+    system.ask()
+
+
+@pytest.mark.parametrize(
+    ("token", "refusal", "why"),
+    [
+        ("", Unauthenticated, "no token"),
+        (STRANGER, Unauthenticated, "unknown token"),
+        ("plan", PermissionDenied, "needs scope infer; token 'plan' has plan"),
+    ],
+)
+def test_a_token_that_is_not_good_for_it_is_refused(
+    system: Secured, token: str, refusal: type[AlpaServeClientError], why: str
+) -> None:
+    shown = system.token(token) if token == "plan" else token
+
+    with pytest.raises(refusal, match=why) as refused:
+        system.ask(system.options(shown))
+
+    assert STRANGER not in str(refused.value)
+    system.ask()
+
+
+@pytest.mark.parametrize("token", ["infer", "plan"])
+def test_nothing_is_changed_without_the_scope_for_it(system: Secured, token: str) -> None:
+    with system.planner(token) as planner, pytest.raises(PermissionDenied, match="needs scope admin"):
+        planner.remove_model(MODEL)
+    with system.planner(token) as planner, pytest.raises(PermissionDenied, match="needs scope admin"):
+        list(planner.plan(planner_pb2.PlanRequest()))
+    system.ask()
+
+
+def test_a_worker_takes_no_orders_from_strangers(system: Secured) -> None:
+    for token, code in (("", grpc.StatusCode.UNAUTHENTICATED), ("infer", grpc.StatusCode.PERMISSION_DENIED)):
+        options = system.options(system.token(token) if token else "")
+        with connect(system.addresses["worker"], options) as channel, pytest.raises(grpc.RpcError) as refused:
+            worker_pb2_grpc.WorkerStub(channel).DissolveGroup(worker_pb2.DissolveGroupRequest(group="g1"), timeout=20)
+        assert isinstance(refused.value, grpc.Call)
+        assert refused.value.code() is code
+    system.ask()
+
+
+def other_ends(system: Secured) -> dict[str, Tls | None]:
+    """Those whom a handshake turns away, or who turn away themselves."""
+    stranger = Authority(1.0)
+    foreign = system.files.directory / "foreign-ca.pem"
+    foreign.write_bytes(stranger.own.certificate)
+    return {
+        "in the clear": None,
+        "without a certificate": Tls(ca=system.files.ca),
+        "expired": system.tls(system.authority.sign("late", days=-1.0), "late"),
+        "of another CA": system.tls(stranger.sign("stranger"), "stranger"),
+        "that trusts another CA": system.tls(ca=foreign),
+    }
+
+
+@pytest.mark.parametrize(
+    "who", ["in the clear", "without a certificate", "expired", "of another CA", "that trusts another CA"]
+)
+@pytest.mark.parametrize("service", ["router", "planner", "worker", "profiler"])
+def test_no_connection_comes_about_with_a_wrong_end(system: Secured, service: str, who: str) -> None:
+    tls = other_ends(system)[who]
+    options = system.options(system.token("admin") if tls else "", tls) if tls else None
+
+    with PlannerClient(system.addresses[service], options) as client, pytest.raises(Unavailable):
+        client.status()
+
+
+def test_a_leader_lets_routers_in_and_nobody_else(system: Secured) -> None:
+    group, address = system.leader()
+    good, infer = system.tls(), system.token("infer")
+    tries = {
+        "opened": (good, infer),
+        "refused: no token: send authorization: Bearer TOKEN": (good, ""),
+        "refused: unknown token": (good, STRANGER),
+        "refused: needs scope infer; token 'plan' has plan": (good, system.token("plan")),
+    }
+    answers = {
+        say_open(address, leader_pb2.Open(group=group, router="r", token=token), tls) for tls, token in tries.values()
+    }
+    cut = {
+        say_open(address, leader_pb2.Open(group=group, router="r", token=infer), tls)
+        for who, tls in other_ends(system).items()
+    }
+
+    assert answers == set(tries)
+    assert cut == {""}
+    system.ask()
+
+
+@pytest.mark.parametrize("checkpoint", ["../../etc", "/etc", "{models}/../security", "{models}/link", "{models}-2"])
+def test_a_checkpoint_out_of_the_models_directory_is_named(system: Secured, checkpoint: str) -> None:
+    models = system.directory / "data/models"
+    link = models / "link"
+    link.unlink(missing_ok=True)
+    link.symlink_to("/etc")
+    given = checkpoint.format(models=models)
+    model = model_pb2.Model(name="m", profile=MODEL, source=model_pb2.ModelSource(checkpoint=given))
+
+    with system.planner() as planner, pytest.raises(InvalidArgument) as refused:
+        planner.register_model(model)
+
+    assert given in str(refused.value)
+
+
+async def test_a_token_is_known_once_it_is_listed_and_until_it_is_not(system: Secured) -> None:
+    before = system.files.tokens_file.read_text()
+    document = yaml.safe_load(before)
+    added = {"name": "new", "sha256": hashlib.sha256(b"new-token").hexdigest(), "scopes": ["infer"]}
+    document["tokens"].append(added)
+
+    system.files.tokens_file.write_text(yaml.safe_dump(document))
+    await until(lambda: is_served(system, "new-token"))
+    system.files.tokens_file.write_text(before)
+    await until(lambda: not is_served(system, "new-token"))
+
+    system.ask()
+
+
+def is_served(system: Secured, token: str) -> bool:
+    try:
+        system.ask(system.options(token))
+    except Unauthenticated:
+        return False
+    return True
+
+
+def test_commands_are_let_in_by_options_and_by_environment(system: Secured) -> None:
+    planner = system.addresses["planner"]
+    infer = str(system.files.token_file("infer"))
+
+    assert system.run("status", "--planner", planner, "--output", "json").returncode == 0
+    refused = system.run("--token-file", infer, "status", "--planner", planner)
+    assert (refused.returncode, refused.stderr) == (1, "error: needs scope plan; token 'infer' has infer\n")
+
+
+def test_nothing_that_was_written_holds_a_secret(system: Secured) -> None:
+    """The last test: it ends the system, and reads what all of it left."""
+    secrets = {*system.secrets(), STRANGER}
+    system.process.terminate()
+    system.process.wait(timeout=60)
+
+    data = system.directory / "data"
+    logs = [system.directory / "up.err", data / "redis/redis.log", *(data / "logs").iterdir()]
+    logs += system.ray_directory.rglob("*")
+    texts = {str(path): path.read_bytes() for path in logs if path.is_file()}
+    texts["output"] = "".join(system.outputs).encode()
+
+    assert len(secrets) >= 3 + 3 * 2 + 2
+    assert any(b"placement_followed" in text for text in texts.values())
+    assert any("gcs_server" in path for path in texts)
+    assert [(path, secret) for path, text in texts.items() for secret in secrets if secret.encode() in text] == []
