@@ -41,9 +41,12 @@ class ScriptedRouter(router_pb2_grpc.RouterServicer):
     failures: dict[str, grpc.Status] = field(default_factory=dict)
     requests: list[router_pb2.InferRequest] = field(default_factory=list)
     tries: Counter[str] = field(default_factory=Counter)
+    traceparents: list[str] = field(default_factory=list)
 
     def Infer(self, request: router_pb2.InferRequest, context: grpc.ServicerContext) -> router_pb2.InferResponse:
         self.requests.append(request)
+        metadata = context.invocation_metadata()
+        self.traceparents += [str(value) for key, value in metadata if key == "traceparent"]
         self.tries[request.request_id] += 1
         if self.tries[request.request_id] <= self.num_unavailable:
             info = error_details_pb2.ErrorInfo(reason="DRAINING", domain="alpaserve")

@@ -29,7 +29,7 @@ class Call:
         self.failures = failures
         self.asked: list[str] = []
 
-    async def remote(self, group: str, given: Replica | ParallelConfig) -> None:
+    async def remote(self, group: str, given: Replica | ParallelConfig, *_: object) -> None:
         name = given.model.name if isinstance(given, Replica) else group
         self.asked.append(name)
         if name in self.failures:

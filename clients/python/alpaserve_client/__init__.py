@@ -18,6 +18,7 @@ from alpaserve_client.errors import (
     Unavailable,
 )
 from alpaserve_client.inference import InferResult, StageRun
+from alpaserve_client.many import InferOutcome, InferRequest
 from alpaserve_client.planner import PlannerClient
 from alpaserve_client.profiler import ProfilerClient
 from alpaserve_client.security import Tls
@@ -32,6 +33,8 @@ __all__ = [
     "ConnectionOptions",
     "DeadlineExceeded",
     "FailedPrecondition",
+    "InferOutcome",
+    "InferRequest",
     "InferResult",
     "Internal",
     "InvalidArgument",

@@ -70,6 +70,10 @@ class Inference:
             self._request.slo.FromNanoseconds(round(slo_s * 1e9))
 
     @property
+    def model(self) -> str:
+        return str(self._request.model)
+
+    @property
     def request_id(self) -> str:
         return str(self._request.request_id)
 
