@@ -76,7 +76,7 @@ def test_several_processes_send_the_same_requests_as_one(run: Run, tmp_path: Pat
 def test_an_interrupted_replay_of_several_processes_reports_what_was_sent(address: str) -> None:
     command = [sys.executable, "-m", "alpaserve_cli", "replay", "--router", address, "--processes", "2"]
     process = subprocess.Popen(
-        [*command, "--workload", "even --rate 20 --duration 300 --models m0", "--output", "json", "--progress", "json"],
+        [*command, "--workload", "even --rate 20 --duration 5000 --models m0", "--output", "json", "--progress", "json"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -89,8 +89,8 @@ def test_an_interrupted_replay_of_several_processes_reports_what_was_sent(addres
 
     assert process.returncode == 0, stderr
     replayed = json.loads(stdout)
-    assert progress["num_requests"] == 6000
-    assert 0 < replayed["num_requests"] < 6000
+    assert progress["num_requests"] == 100_000
+    assert 0 < replayed["num_requests"] < 100_000
     assert replayed["outcomes"]["served"] == replayed["num_requests"]
 
 

@@ -46,14 +46,15 @@ class ProcessesReplay:
         self._options = options
         run_id = new_run_id()
         self._shares = [Share(first, num_processes, run_id) for first in range(num_processes)]
-        self._connections: list[Connection] = []
+        self._orders: list[Connection] = []
+        self._news: list[Connection] = []
         self._is_stopping = False
 
     def stop(self) -> None:
         """Send no more; what was sent is still waited for."""
         self._is_stopping = True
-        for connection in self._connections:
-            _tell(connection, None)
+        for orders in self._orders:
+            _tell(orders, None)
 
     def run(self, on_progress: OnProgress | None = None) -> ReplayResult:
         """Send everything and wait for the answers.
@@ -64,8 +65,8 @@ class ProcessesReplay:
         with self._senders():
             self._gather(lambda _: None)
             begin_s = time.monotonic() + _LEAD_IN_S
-            for connection in self._connections:
-                _tell(connection, begin_s)
+            for orders in self._orders:
+                _tell(orders, begin_s)
             if self._is_stopping:
                 self.stop()
             results = self._gather(on_progress or (lambda _: None))
@@ -76,17 +77,23 @@ class ProcessesReplay:
         spawning = multiprocessing.get_context("spawn")
         processes = []
         for share in self._shares:
-            here, there = spawning.Pipe()
-            arguments = (self._part(share), self._routers, self._inputs, self._part_options(share), share, there)
-            processes.append(spawning.Process(target=_run_share, args=arguments, daemon=True))
+            # Two, as an event loop that reads makes its end one that does not wait when it writes.
+            orders_there, orders_here = spawning.Pipe(duplex=False)
+            news_here, news_there = spawning.Pipe(duplex=False)
+            sending = (self._part(share), self._routers, self._inputs, self._part_options(share), share)
+            processes.append(
+                spawning.Process(target=_run_share, args=(*sending, orders_there, news_there), daemon=True)
+            )
             with _interrupts_kept_away():
                 processes[-1].start()
-            there.close()
-            self._connections.append(here)
+            orders_there.close()
+            news_there.close()
+            self._orders.append(orders_here)
+            self._news.append(news_here)
         try:
             yield
         finally:
-            for connection in self._connections:
+            for connection in (*self._orders, *self._news):
                 connection.close()
             for process in processes:
                 process.join(_PATIENCE_S)
@@ -105,25 +112,25 @@ class ProcessesReplay:
         progress: dict[Connection, Progress] = {}
         said: dict[Connection, Any] = {}
         num_told = 0
-        while len(said) < len(self._connections):
-            for connection in wait([one for one in self._connections if one not in said]):
+        while len(said) < len(self._news):
+            for connection in wait([one for one in self._news if one not in said]):
                 message = _heard(connection)  # type: ignore[arg-type]
                 if isinstance(message, Progress):
                     progress[connection] = message  # type: ignore[index]
                     num_told += 1
-                    if num_told % len(self._connections) == 0:
+                    if num_told % len(self._news) == 0:
                         on_progress(reduce(add, progress.values()))
                 elif isinstance(message, Exception):
                     raise message
                 else:
                     said[connection] = message  # type: ignore[index]
-        return [said[connection] for connection in self._connections]
+        return [said[connection] for connection in self._news]
 
 
 def _heard(connection: Connection) -> Any:
     try:
         return connection.recv()
-    except EOFError:
+    except (EOFError, OSError):
         raise CommandError("a sending process ended before its requests did") from None
 
 
@@ -155,38 +162,41 @@ def _run_share(
     inputs: InputSource,
     options: ReplayOptions,
     share: Share,
-    parent: Connection,
+    orders: Connection,
+    news: Connection,
 ) -> None:
     """The whole life of a sending process: tell when connected, hear when to begin, tell the result."""
     sender = Sender(arrivals, routers, inputs, options, share)
     try:
-        parent.send(uvloop.run(_send(sender, parent)))
+        news.send(uvloop.run(_send(sender, orders, news)))
+    except BrokenPipeError:
+        return  # whoever asked is gone
     except Exception as error:
-        parent.send(error)
+        news.send(error)
 
 
-async def _send(sender: Sender, parent: Connection) -> ReplayResult:
+async def _send(sender: Sender, orders: Connection, news: Connection) -> ReplayResult:
     loop = asyncio.get_running_loop()
     begin: asyncio.Future[float] = loop.create_future()
 
     def hear() -> None:
         """An instant to begin at, then None to stop, as the parent's end does."""
         try:
-            message = parent.recv()
+            order = orders.recv()
         except EOFError:
-            loop.remove_reader(parent.fileno())
-            message = None
-        if message is None:
+            loop.remove_reader(orders.fileno())
+            order = None
+        if order is None:
             sender.stop()
         if not begin.done():
-            begin.set_result(time.monotonic() if message is None else message)
+            begin.set_result(time.monotonic() if order is None else order)
 
     async def connected() -> float:
-        parent.send(None)
+        news.send(None)
         return await begin
 
-    loop.add_reader(parent.fileno(), hear)
+    loop.add_reader(orders.fileno(), hear)
     try:
-        return await sender.run(connected, parent.send)
+        return await sender.run(connected, news.send)
     finally:
-        loop.remove_reader(parent.fileno())
+        loop.remove_reader(orders.fileno())
