@@ -75,8 +75,9 @@ def test_several_processes_send_the_same_requests_as_one(run: Run, tmp_path: Pat
 
 def test_an_interrupted_replay_of_several_processes_reports_what_was_sent(address: str) -> None:
     command = [sys.executable, "-m", "alpaserve_cli", "replay", "--router", address, "--processes", "2"]
+    workload = "even --rate 20 --duration 5000 --models m0"
     process = subprocess.Popen(
-        [*command, "--workload", "even --rate 20 --duration 5000 --models m0", "--output", "json", "--progress", "json"],
+        [*command, "--workload", workload, "--output", "json", "--progress", "json"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
