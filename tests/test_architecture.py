@@ -89,6 +89,17 @@ def test_the_cli_asks_services_over_grpc_only() -> None:
     assert strangers == []
 
 
+def test_nobody_unpickles_what_came_from_elsewhere() -> None:
+    """The planner's tasks go over Ray, which pickles whatever goes over it."""
+    pickling = {
+        line
+        for directory in ("services", "clients")
+        for line in offenders(directory, ("pickle", "cloudpickle", "dill", "marshal", "shelve", "joblib", "torch"))
+    }
+
+    assert pickling == {"services/infra/ray_pool.py imports pickle"}
+
+
 def test_no_file_outgrows_its_room() -> None:
     roots = ("services", "clients", "tests", "deploy", "benchmarks")
     typescript = [path for room in ("src", "test") for path in (ROOT / "clients/typescript" / room).glob("*.ts")]

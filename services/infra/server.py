@@ -6,6 +6,7 @@ import resource
 import signal
 from collections.abc import Callable, Sequence
 from typing import Any
+from wsgiref.simple_server import WSGIServer
 
 import grpc.aio
 import structlog
@@ -104,6 +105,7 @@ class Server:
         self._grpc = grpc.aio.server(interceptors=guards, options=options)
         self._gate = Gate()
         self._calls = Calls()
+        self._metrics: WSGIServer | None = None
         self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]  # the stubs lack it
         self._files: list[FileDescriptor] = [health_pb2.DESCRIPTOR, reflection_pb2.DESCRIPTOR]
         self._names: list[str] = [health.SERVICE_NAME, reflection.SERVICE_NAME]
@@ -127,7 +129,7 @@ class Server:
         if self._settings.metrics_port:
             REGISTRY.register(self._calls)
             files = self._settings.tls.metrics_options() if self._settings.tls is not None else {}
-            start_http_server(self._settings.metrics_port, addr=self._settings.host, **files)
+            self._metrics, _ = start_http_server(self._settings.metrics_port, addr=self._settings.host, **files)
         for name in ("", *self._names):
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
         self._calls.is_serving = True
@@ -146,6 +148,10 @@ class Server:
     async def stop(self) -> None:
         """End every call that is still open."""
         await self._grpc.stop(STREAM_GRACE_S)
+        if self._metrics is not None:
+            await asyncio.to_thread(self._metrics.shutdown)
+            self._metrics.server_close()
+            REGISTRY.unregister(self._calls)
         if self._tracing is not None:
             await asyncio.to_thread(self._tracing.close)
         log.info("stopped")

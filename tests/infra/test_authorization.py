@@ -1,5 +1,8 @@
 """A server with TLS and tokens: who is let in, and how the others are told."""
 
+import asyncio
+import ssl
+import urllib.request
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -9,6 +12,7 @@ from typing import Any
 import grpc
 import pytest
 from alpaserve.v1 import planner_pb2, planner_pb2_grpc
+from alpaserve_cli.addresses import free_port
 from alpaserve_cli.authority import Authority
 from alpaserve_cli.security_files import SecurityFiles
 from alpaserve_client import Tls
@@ -22,6 +26,7 @@ from services.infra.server import Server
 from services.infra.settings import ServiceSettings
 
 OWN_CONNECTION = (("grpc.use_local_subchannel_pool", 1),)
+LARGE = (("grpc.max_send_message_length", -1),)
 Code = grpc.StatusCode
 
 
@@ -61,6 +66,7 @@ class Door:
 
     files: SecurityFiles
     address: str
+    metrics_port: int
     stack: AsyncExitStack
 
     def token(self, name: str) -> str:
@@ -85,15 +91,22 @@ async def door(tmp_path: Path) -> AsyncIterator[Door]:
     files.make(Authority(1.0))
     variables = files.variables("server")
     given = {name.removeprefix("ALPASERVE_").lower(): value for name, value in variables.items()}
+    metrics_port = free_port()
     settings = ServiceSettings.model_validate(
-        {"redis_url": "redis://127.0.0.1:1/0", "tokens_file": files.tokens_file, **given}
+        {
+            "redis_url": "redis://127.0.0.1:1/0",
+            "tokens_file": files.tokens_file,
+            "metrics_port": metrics_port,
+            "max_message_bytes": 2**20,
+            **given,
+        }
     )
     async with AsyncExitStack() as stack:
         server = Server(settings)
         server.add(SmallPlanner(), add_small_planner, planner_pb2.DESCRIPTOR, "Planner")
         await server.start()
         stack.push_async_callback(server.stop)
-        yield Door(files, server.address, stack)
+        yield Door(files, server.address, metrics_port, stack)
 
 
 async def status_of(call: Any) -> tuple[grpc.StatusCode, str]:
@@ -178,3 +191,34 @@ async def test_a_caller_in_the_clear_is_not_connected(door: Door) -> None:
         )
 
     assert refused[0] is Code.UNAVAILABLE
+
+
+async def test_metrics_are_for_those_with_a_certificate(door: Door) -> None:
+    url = f"https://127.0.0.1:{door.metrics_port}/metrics"
+    known = ssl.create_default_context(cafile=str(door.files.ca))
+    known.load_cert_chain(door.files.directory / "client.pem", door.files.directory / "client-key.pem")
+    unknown = ssl.create_default_context(cafile=str(door.files.ca))
+
+    assert b"alpaserve_calls_refused_total" in await asyncio.to_thread(read, url, known)
+    for refused, context in ((url, unknown), (url.replace("https", "http"), None)):
+        with pytest.raises(OSError, match=r"EOF|required|closed|reset"):
+            await asyncio.to_thread(read, refused, context)
+
+
+def read(url: str, context: ssl.SSLContext | None) -> bytes:
+    with urllib.request.urlopen(url, timeout=10, context=context) as response:
+        content: bytes = response.read()
+        return content
+
+
+async def test_a_message_above_the_limit_is_refused_also_of_whom_is_known(door: Door) -> None:
+    planner = await door.planner("plan")
+    large = planner_pb2.PlanRequest(validate_only=True, policy="x" * 2**20)
+
+    async with aio.secure_channel(door.address, door.tls().credentials(), LARGE) as channel:
+        stub = planner_pb2_grpc.PlannerStub(channel)
+        shown = (("authorization", f"Bearer {door.token('plan')}"),)
+        refused = await status_of(stub.Plan(large, metadata=shown))
+
+    assert refused[0] is Code.RESOURCE_EXHAUSTED
+    assert await status_of(planner.GetStatus(planner_pb2.GetStatusRequest())) == (Code.OK, "")
