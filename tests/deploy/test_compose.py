@@ -37,9 +37,33 @@ def test_every_variable_is_one_that_the_service_reads(name: str) -> None:
     assert set(service(name)["environment"]) - variables(name) == set()
 
 
-@pytest.mark.parametrize("name", ["profiler", "worker"])
-def test_every_variable_for_gpus_is_one_that_the_service_reads(name: str) -> None:
-    assert set(service(name, "compose.gpu.yaml")["environment"]) - variables(name) == set()
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [
+        *(("compose.gpu.yaml", name) for name in ("profiler", "worker")),
+        *(("compose.secure.yaml", name) for name in SERVICES),
+        ("compose.nodes.yaml", "worker"),
+    ],
+)
+def test_every_variable_of_an_override_is_one_that_the_service_reads(file: str, name: str) -> None:
+    given = {variable for variable in service(name, file)["environment"] if variable.startswith("ALPASERVE_")}
+    assert given
+    assert given - variables(name) == set()
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_secured_service_is_told_all_that_security_takes(name: str) -> None:
+    given = service(name, "compose.secure.yaml")["environment"]
+    needed = {"TLS_CA", "TLS_CERTIFICATE", "TLS_KEY", "TOKENS_FILE", "REDIS_CA", "REDIS_PASSWORD_FILE"}
+    assert {f"ALPASERVE_{name}" for name in needed} <= set(given)
+    assert given["ALPASERVE_REDIS_URL"].startswith("rediss://")
+
+
+@pytest.mark.parametrize("name", [*SERVICES, "redis", "balancer"])
+def test_only_the_command_line_sees_the_keys_of_the_authority(name: str) -> None:
+    mounted = service(name, "compose.secure.yaml")["volumes"]
+    assert mounted
+    assert not any(volume.startswith("security:") for volume in mounted)
 
 
 @pytest.mark.parametrize("name", SERVICES)
