@@ -18,6 +18,7 @@ from redis import Redis
 
 from services.infra.store import keys
 from tests.conftest import System
+from tests.e2e.scraping import Metrics
 
 MEMORY_BYTES = 16_000_000_000
 NUM_DEVICES = 8
@@ -74,6 +75,7 @@ class Cluster:
     planner: ServiceProcess
     routers: tuple[ServiceProcess, ...]
     stack: ExitStack
+    metrics: Metrics
 
     def process(self, service: str) -> ServiceProcess:
         """The first process of a service, by the service's name in the contract."""
@@ -122,14 +124,19 @@ def running_cluster(
     with ExitStack() as stack:
         redis = stack.enter_context(EmbeddedRedis(directory / "redis"))
         system = System(redis.url, directory, stack)
+        metrics = Metrics()
         store_profiles(redis.url, profiles)
         yield Cluster(
             redis=redis,
             system=system,
-            worker=system.start("worker", **worker_settings),
-            planner=system.start("planner", heal_every_s=0.2),
-            routers=tuple(system.start("router", router_name=f"r{index}") for index in range(num_routers)),
+            worker=system.start("worker", metrics_port=metrics.new_port("worker"), **worker_settings),
+            planner=system.start("planner", metrics_port=metrics.new_port("planner"), heal_every_s=0.2),
+            routers=tuple(
+                system.start("router", router_name=name, metrics_port=metrics.new_port(name))
+                for name in (f"r{index}" for index in range(num_routers))
+            ),
             stack=stack,
+            metrics=metrics,
         )
 
 

@@ -18,7 +18,7 @@ def shared_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster
         directory, 2, quick_profiles(), executor="emulated", num_devices=NUM_DEVICES, memory_bytes=MEMORY_BYTES
     ) as cluster:
         cluster.register(model("quick"), model("hasty", service_level=slo(0.1)), model("slow", "slow"), model("idle"))
-        cluster.system.start("profiler")
+        cluster.system.start("profiler", metrics_port=cluster.metrics.new_port("profiler"))
         yield cluster
 
 
