@@ -17,6 +17,7 @@ DEPLOY = Path(__file__).parents[2] / "deploy"
 ALERTS = DEPLOY / "prometheus/alerts.yaml"
 DASHBOARD = DEPLOY / "grafana/dashboards/alpaserve.json"
 _NAME = re.compile(r"[a-zA-Z_:][\w:]*")
+_SUFFIXES = {"counter": ("_total",), "gauge": ("",), "histogram": ("_bucket", "_sum", "_count")}
 
 
 @dataclass
@@ -53,11 +54,9 @@ class Metrics:
         return sum(self.values(name, *processes, **labels))
 
     def names(self) -> set[str]:
-        """Of all families, which may have no samples yet, and of all samples."""
+        """Of what is told, also of families that have no samples yet."""
         families = [family for process in self.ports for family in self.families(process)]
-        samples = {sample.name for family in families for sample in family.samples}
-        typed = {f"{family.name}_total" if family.type == "counter" else family.name for family in families}
-        return samples | typed
+        return {family.name + suffix for family in families for suffix in _SUFFIXES.get(family.type, ("",))}
 
 
 def dashboard_expressions() -> list[str]:
