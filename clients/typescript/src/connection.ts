@@ -4,13 +4,14 @@ import {
   type CallOptions,
   Client,
   type ClientUnaryCall,
-  Metadata,
+  type Metadata,
   type MethodDefinition,
   type ServiceError,
   status,
 } from "@grpc/grpc-js";
 import { AlpaServeClientError, errorOf } from "./errors.js";
 import { channelCredentials, checkToken, type Tls } from "./security.js";
+import { propagated } from "./tracing.js";
 
 // A service that comes back is found within so much time.
 const FIRST_RECONNECT_MS = 100;
@@ -79,7 +80,7 @@ export class Connection {
     method: MethodDefinition<Request, Response>,
     request: Request,
     limits: CallLimits = {},
-    metadata: Metadata = new Metadata(),
+    metadata: Metadata = propagated(),
   ): Promise<Response> {
     limits.signal?.throwIfAborted();
     this.#checkOpen();
@@ -111,7 +112,7 @@ export class Connection {
     limits.signal?.throwIfAborted();
     this.#checkOpen();
     const { path, requestSerialize, responseDeserialize } = method;
-    const metadata = this.#authorized(new Metadata());
+    const metadata = this.#authorized(propagated());
     const options = this.#callOptions(limits);
     const call = this.#client.makeServerStreamRequest(
       path,

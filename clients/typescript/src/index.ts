@@ -1,7 +1,7 @@
 /** Client of AlpaServe. */
 
 export { status as Code } from "@grpc/grpc-js";
-export { Client, type ManyOptions, type ManyRequest, type Outcome } from "./client.js";
+export { Client, type InferOutcome, type InferRequest } from "./client.js";
 export type { CallLimits, ConnectionOptions } from "./connection.js";
 export {
   Aborted,
@@ -20,6 +20,7 @@ export {
   Unavailable,
 } from "./errors.js";
 export { fromBfloat16, fromFloat16, toBfloat16, toFloat16 } from "./float16.js";
+export type { Flow } from "./flow.js";
 export type * from "./gen/alpaserve/v1/model.js";
 export type * from "./gen/alpaserve/v1/placement.js";
 export * from "./gen/alpaserve/v1/planner.js";

@@ -71,6 +71,10 @@ export class Inference {
     };
   }
 
+  get model(): string {
+    return this.#request.model;
+  }
+
   get requestId(): string {
     return this.#request.requestId;
   }

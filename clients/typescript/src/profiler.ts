@@ -41,6 +41,11 @@ export class ProfilerClient extends Connection {
     return this.#import({ $case: "alpaTsv", value: Buffer.from(table as string) }, limits);
   }
 
+  /** Forget a profile that no registered model costs by. */
+  async removeProfile(name: string, limits?: CallLimits): Promise<void> {
+    await this.unary(ProfilerService.removeProfile, { name }, limits);
+  }
+
   async #import(content: ImportProfileRequest["content"], limits?: CallLimits): Promise<string[]> {
     return (await this.unary(ProfilerService.importProfile, { content }, limits)).names;
   }

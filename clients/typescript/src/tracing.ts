@@ -1,45 +1,49 @@
-/** Spans of the caller's own OpenTelemetry, where it is installed; the trace goes on in the services. */
+/** Traces of the caller go on through the services. Where OpenTelemetry is not installed, nothing is. */
 
 import { createRequire } from "node:module";
 import { Metadata } from "@grpc/grpc-js";
 import type * as OpenTelemetry from "@opentelemetry/api";
+import type { InferResult } from "./inference.js";
 
-const api = optional("@opentelemetry/api") as typeof OpenTelemetry | undefined;
+const api = installed();
 
-/**
- * Run a request within a span `Infer`. The function gets what makes the metadata of a try, with the `traceparent`
- * header if there is a trace.
- */
-export async function traced<T>(
+/** Metadata by which a service goes on with the caller's trace; empty without one. */
+export function propagated(within?: OpenTelemetry.Context): Metadata {
+  const metadata = new Metadata();
+  if (api === undefined) return metadata;
+  const setter = { set: (carrier: Metadata, name: string, value: string): void => carrier.set(name, value) };
+  api.propagation.inject(within ?? api.context.active(), metadata, setter);
+  return metadata;
+}
+
+/** Run an inference with all its tries as a span of the caller's tracer; each try takes metadata of its own. */
+export async function inferSpan(
   model: string,
   requestId: string,
-  address: string,
-  run: (metadata: () => Metadata) => Promise<T>,
-): Promise<T> {
-  if (api === undefined) return await run(() => new Metadata());
-  const { context, propagation, SpanKind, SpanStatusCode, trace } = api;
-  const attributes = { model, request_id: requestId, "server.address": address };
+  infer: (metadata: () => Metadata) => Promise<InferResult>,
+): Promise<InferResult> {
+  if (api === undefined) return await infer(() => new Metadata());
+  const { context, SpanKind, SpanStatusCode, trace } = api;
+  const attributes = { "rpc.system": "grpc", "alpaserve.model": model, "alpaserve.request_id": requestId };
   const span = trace.getTracer("@alpaserve/client").startSpan("Infer", { kind: SpanKind.CLIENT, attributes });
   const within = trace.setSpan(context.active(), span);
-  const metadata = (): Metadata => {
-    const headers = new Metadata();
-    propagation.inject(within, headers, { set: (carrier, name, value) => carrier.set(name, value) });
-    return headers;
-  };
   try {
-    return await context.with(within, run, undefined, metadata);
+    const result = await infer(() => propagated(within));
+    span.setAttribute("alpaserve.group", result.group);
+    span.setAttribute("alpaserve.placement_version", result.placementVersion);
+    return result;
   } catch (error) {
     span.recordException(error as Error);
-    span.setStatus({ code: SpanStatusCode.ERROR });
+    span.setStatus({ code: SpanStatusCode.ERROR, message: String(error) });
     throw error;
   } finally {
     span.end();
   }
 }
 
-function optional(name: string): unknown {
+function installed(): typeof OpenTelemetry | undefined {
   try {
-    return createRequire(import.meta.url)(name);
+    return createRequire(import.meta.url)("@opentelemetry/api");
   } catch {
     return undefined;
   }

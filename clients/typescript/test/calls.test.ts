@@ -141,7 +141,7 @@ describe("arguments", () => {
     ["an endless SLO", (to) => to.infer("m", INPUTS, { sloS: Number.POSITIVE_INFINITY }), /sloS must be finite/],
     ["no time", (to) => to.infer("m", INPUTS, { timeoutS: 0 }), /timeoutS must be positive, got 0/],
     ["what is no tensor", (to) => to.infer("m", { x: "text" as never }), /there is no dtype undefined/],
-    ["no concurrency", (to) => to.inferMany([], { concurrency: 0 }).next(), /concurrency must be a whole number/],
+    ["nothing in flight", (to) => to.inferMany([], { maxInFlight: 0 }).next(), /maxInFlight must be at least 1, got 0/],
   ];
   for (const [what, ask, says] of refused) {
     test(`${what} is refused before anything is sent`, async () => {

@@ -16,14 +16,14 @@ import {
   tensor,
 } from "../src/index.js";
 import { collected } from "./collected.js";
-import { addresses } from "./system.js";
+import { addresses, connection } from "./system.js";
 
 const INPUTS = { x: Int32Array.of(1, 2, 3) };
 
 describe("one request", () => {
   for (const dtype of dtypes) {
     test(`tensors of ${dtype} come back as they went, of any shape`, async () => {
-      await using client = new Client(addresses().router);
+      await using client = new Client(addresses().router, connection());
       const inputs = Object.fromEntries(
         [[], [3], [0], [2, 0, 3], [2, 3, 4]].map((shape) => [`of shape [${shape}]`, filled(dtype, shape)]),
       );
@@ -38,7 +38,7 @@ describe("one request", () => {
   }
 
   test("typed arrays are vectors of their dtypes", async () => {
-    await using client = new Client(addresses().router);
+    await using client = new Client(addresses().router, connection());
     const inputs = { ids: BigInt64Array.of(-1n, 2n), pixels: Buffer.of(1, 255), scores: Float64Array.of(0.1) };
     const { ids, pixels, scores } = (await client.infer("quick", inputs)).outputs;
     assert.deepEqual([ids?.dtype, pixels?.dtype, scores?.dtype], ["int64", "uint8", "float64"]);
@@ -46,8 +46,8 @@ describe("one request", () => {
   });
 
   test("the answer tells who served it and how long that took", async () => {
-    await using client = new Client(addresses().router);
-    await using planner = new PlannerClient(addresses().planner);
+    await using client = new Client(addresses().router, connection());
+    await using planner = new PlannerClient(addresses().planner, connection());
     const result = await client.infer("quick", INPUTS, { requestId: "mine", sloS: 5 });
     const { placement } = await planner.placement();
     const group = placement?.groups.find(({ models }) => models.includes("quick"));
@@ -65,18 +65,18 @@ describe("one request", () => {
 
 describe("errors", () => {
   test("an unknown model is not found", async () => {
-    await using client = new Client(addresses().router);
+    await using client = new Client(addresses().router, connection());
     const error = { constructor: NotFound, name: "NotFound", reason: "UNKNOWN_MODEL", message: /no model 'nobody'/ };
     await assert.rejects(client.infer("nobody", INPUTS), error);
   });
 
   test("a model without a group fails a precondition", async () => {
-    await using client = new Client(addresses().router);
+    await using client = new Client(addresses().router, connection());
     await assert.rejects(client.infer("idle", INPUTS), { constructor: FailedPrecondition, reason: "NOT_PLACED" });
   });
 
   test("an SLO that cannot be kept is refused with the figures", async () => {
-    await using client = new Client(addresses().router);
+    await using client = new Client(addresses().router, connection());
     await assert.rejects(client.infer("slow", INPUTS, { sloS: 0.5 }), (error: SloUnattainable) => {
       assert.equal(error.constructor, SloUnattainable);
       assert.ok(error.predictedS >= 1.5);
@@ -87,19 +87,19 @@ describe("errors", () => {
   });
 
   test("a timeout is a deadline of the request too", async () => {
-    await using client = new Client(addresses().router);
+    await using client = new Client(addresses().router, connection());
     const error = await client.infer("slow", INPUTS, { timeoutS: 0.8 }).catch((reason) => reason);
     assert.equal(error.constructor, SloUnattainable);
     assert.ok(error.allowedS <= 0.8 && error.predictedS >= 1.5);
   });
 
   test("a negative SLO is invalid", async () => {
-    await using client = new Client(addresses().router);
+    await using client = new Client(addresses().router, connection());
     await assert.rejects(client.infer("quick", INPUTS, { sloS: -1 }), { constructor: InvalidArgument, message: /slo/ });
   });
 
   test("aborting takes the request out of the system", async () => {
-    await using client = new Client(addresses().router);
+    await using client = new Client(addresses().router, connection());
     const aborting = new AbortController();
     const running = client.infer("slow", INPUTS).catch(() => {});
     const queued = client.infer("slow", INPUTS, { signal: aborting.signal });
@@ -116,8 +116,8 @@ describe("many requests", () => {
     Array.from({ length: count }, (_, index) => ({ model: "quick", inputs: { x: Int32Array.of(index) }, mark: index }));
 
   test("each gets its own answer", async () => {
-    await using client = new Client(addresses().router);
-    const outcomes = await collected(client.inferMany(requests(200), { concurrency: 32 }));
+    await using client = new Client(addresses().router, connection());
+    const outcomes = await collected(client.inferMany(requests(200), { maxInFlight: 32 }));
     assert.deepEqual(
       outcomes.map(({ index }) => index).sort((a, b) => a - b),
       requests(200).map(({ mark }) => mark),
@@ -129,18 +129,28 @@ describe("many requests", () => {
   });
 
   test("what some end with does not end the others", async () => {
-    await using client = new Client(addresses().router);
+    await using client = new Client(addresses().router, connection());
     const mixed = requests(12).map((request) => ({ ...request, model: request.mark % 3 ? "quick" : "nobody" }));
-    for (const { index, result, error } of await collected(client.inferMany(mixed, { concurrency: 4 }))) {
+    for (const { index, result, error } of await collected(client.inferMany(mixed, { maxInFlight: 4 }))) {
       assert.equal(error instanceof NotFound, index % 3 === 0);
       assert.equal(result === undefined, index % 3 === 0);
     }
   });
 
+  test("in order, one that cannot even be sent is invalid at its place", async () => {
+    await using client = new Client(addresses().router, connection());
+    const mixed = requests(5).map((request) => ({ ...request, sloS: request.mark === 3 ? Number.NaN : 5 }));
+    const ends = await collected(client.inferMany(mixed, { inOrder: true }));
+    assert.deepEqual(
+      ends.map(({ index, error }) => [index, error?.name]),
+      [0, 1, 2, 3, 4].map((index) => [index, index === 3 ? "InvalidArgument" : undefined]),
+    );
+  });
+
   test("leaving the loop cancels what is under way", async () => {
-    await using client = new Client(addresses().router);
+    await using client = new Client(addresses().router, connection());
     const slowOnes = Array.from({ length: 3 }, () => ({ model: "slow", inputs: INPUTS, mark: -1 }));
-    for await (const { request } of client.inferMany([...slowOnes, ...requests(1)], { concurrency: 4 })) {
+    for await (const { request } of client.inferMany([...slowOnes, ...requests(1)], { maxInFlight: 4 })) {
       assert.equal(request.mark, 0);
       await slowOnesInFlight((count) => count === 3);
       break;
@@ -159,7 +169,7 @@ test("all requests of a client share one connection", async () => {
     for (const end of [socket, onward]) end.on("error", () => {});
   });
   await new Promise<void>((resolve) => relay.listen(0, "127.0.0.1", resolve));
-  const client = new Client(`127.0.0.1:${(relay.address() as { port: number }).port}`);
+  const client = new Client(`127.0.0.1:${(relay.address() as { port: number }).port}`, connection());
   await client.infer("quick", INPUTS);
   await Promise.all(Array.from({ length: 30 }, () => client.infer("quick", INPUTS)));
   await client.close();
@@ -169,7 +179,7 @@ test("all requests of a client share one connection", async () => {
 
 /** Wait until so many requests of the slow model are in its group. */
 async function slowOnesInFlight(enough: (count: number) => boolean): Promise<void> {
-  await using planner = new PlannerClient(addresses().planner);
+  await using planner = new PlannerClient(addresses().planner, connection());
   for (;;) {
     const { groups } = await planner.status();
     const slow = groups.find(({ group }) => group?.models.includes("slow"));

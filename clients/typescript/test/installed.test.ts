@@ -8,7 +8,7 @@ import { addresses } from "./system.js";
 
 const PACKAGE = join(import.meta.dirname, "../..");
 const USE = `
-  const client = new Client(process.argv[2]);
+  const client = new Client(process.argv[2], securityFromEnvironment());
   client.infer("quick", { x: Int32Array.of(4, 2) })
     .then(({ outputs }) => console.log(outputs.x.data.join()))
     .finally(() => client.close());
@@ -27,8 +27,8 @@ describe("the package with nothing but its dependencies beside it", () => {
   });
 
   for (const [file, load] of [
-    ["use.mjs", 'import { Client } from "@alpaserve/client";'],
-    ["use.cjs", 'const { Client } = require("@alpaserve/client");'],
+    ["use.mjs", 'import { Client, securityFromEnvironment } from "@alpaserve/client";'],
+    ["use.cjs", 'const { Client, securityFromEnvironment } = require("@alpaserve/client");'],
   ] as const) {
     test(`${file} asks a model and ends`, () => {
       writeFileSync(join(directory, file), load + USE);

@@ -9,7 +9,7 @@ import {
   ProfilerClient,
 } from "../src/index.js";
 import { collected } from "./collected.js";
-import { addresses } from "./system.js";
+import { addresses, connection } from "./system.js";
 
 const MODELS = ["idle", "quick", "slow"];
 const GAMMA = { ratePerS: { quick: 5, slow: 0.2 }, cv: 3, duration: { seconds: 30, nanos: 0 } };
@@ -17,7 +17,7 @@ const WORKLOAD = { source: { $case: "gamma", value: GAMMA } } as const;
 
 describe("the planner", () => {
   test("models are added, listed and removed", async () => {
-    await using planner = new PlannerClient(addresses().planner);
+    await using planner = new PlannerClient(addresses().planner, connection());
     const serviceLevel = { objective: { $case: "sloScale", value: 5 } } as const;
     const names = async (): Promise<string[]> => (await planner.listModels()).map(({ name }) => name);
     const stored = await planner.registerModel({ name: "new", profile: "quick", serviceLevel });
@@ -29,12 +29,12 @@ describe("the planner", () => {
   });
 
   test("a model that runs is not removed", async () => {
-    await using planner = new PlannerClient(addresses().planner);
+    await using planner = new PlannerClient(addresses().planner, connection());
     await assert.rejects(planner.removeModel("quick"), { constructor: FailedPrecondition, reason: "STILL_PLACED" });
   });
 
   test("the running placement is what its watcher sees first, and what status tells", async () => {
-    await using planner = new PlannerClient(addresses().planner);
+    await using planner = new PlannerClient(addresses().planner, connection());
     const { placement, createdAt } = await planner.placement();
     const { placementVersion, workers, groups } = await planner.status();
     for await (const seen of planner.watchPlacement()) {
@@ -54,12 +54,12 @@ describe("the planner", () => {
   });
 
   test("a version that never was is refused", async () => {
-    await using planner = new PlannerClient(addresses().planner);
+    await using planner = new PlannerClient(addresses().planner, connection());
     await assert.rejects(planner.placement(99), { constructor: InvalidArgument, message: /no placement version 99/ });
   });
 
   test("a plan tells its progress, then what it would change, and changes nothing unless asked to", async () => {
-    await using planner = new PlannerClient(addresses().planner);
+    await using planner = new PlannerClient(addresses().planner, connection());
     const before = await planner.placement();
     const request = { workload: WORKLOAD, validateOnly: true, maxSimulations: 40, seed: 3 };
     const events = (await collected(planner.plan(request))).map(({ event }) => event);
@@ -73,7 +73,7 @@ describe("the planner", () => {
   });
 
   test("watching ends with the timeout or the signal", async () => {
-    await using planner = new PlannerClient(addresses().planner);
+    await using planner = new PlannerClient(addresses().planner, connection());
     const watched = collected(planner.watchPlacement({ timeoutS: 0.1 }));
     const aborted = collected(planner.watchTransition({ signal: AbortSignal.timeout(100) }));
     await assert.rejects(watched, DeadlineExceeded);
@@ -81,14 +81,14 @@ describe("the planner", () => {
   });
 
   test("what a placement would attain is simulated", async () => {
-    await using planner = new PlannerClient(addresses().planner);
+    await using planner = new PlannerClient(addresses().planner, connection());
     const { attainment } = await planner.simulate({ workload: WORKLOAD });
     assert.ok(attainment > 0 && attainment <= 1);
   });
 });
 
 test("the profiler tells what it keeps", async () => {
-  await using profiler = new ProfilerClient(addresses().profiler);
+  await using profiler = new ProfilerClient(addresses().profiler, connection());
   const { models } = await profiler.getProfile("quick");
   assert.deepEqual(await profiler.listProfiles(), ["quick", "slow"]);
   assert.deepEqual(
@@ -98,5 +98,6 @@ test("the profiler tells what it keeps", async () => {
       [2, [0.0025, 0.0025]],
     ],
   );
+  await assert.rejects(profiler.removeProfile("quick"), { constructor: FailedPrecondition });
   await assert.rejects(profiler.getProfile("nobody"), { constructor: NotFound, reason: "UNKNOWN_PROFILE" });
 });

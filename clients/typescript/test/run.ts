@@ -8,12 +8,12 @@ import { placeModels, startSystem } from "./system.js";
 
 const system = await startSystem();
 try {
-  await placeModels(system.addresses);
+  Object.assign(process.env, system.environment);
+  await placeModels();
   const given = process.argv.slice(2);
   const files = given.length ? given : readdirSync(import.meta.dirname).filter((name) => name.endsWith(".test.js"));
   const paths = files.map((name) => join(import.meta.dirname, name));
   const tests = spawn(process.execPath, ["--test", "--test-concurrency=1", "--test-reporter=dot", ...paths], {
-    env: { ...process.env, ALPASERVE_TEST_ADDRESSES: JSON.stringify(system.addresses) },
     stdio: "inherit",
   });
   [process.exitCode] = await once(tests, "exit");

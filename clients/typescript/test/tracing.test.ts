@@ -33,6 +33,7 @@ test("a request has a span of the caller's trace, and every try carries it on", 
   assert.equal(span?.name, "Infer");
   assert.equal(span?.kind, SpanKind.CLIENT);
   assert.equal(span?.parentSpanContext?.spanId, caller?.spanContext().spanId);
+  assert.equal(span?.attributes["alpaserve.request_id"], "mine");
   assert.deepEqual(headers, Array(2).fill([`00-${traceId}-${spanId}-01`]));
 });
 

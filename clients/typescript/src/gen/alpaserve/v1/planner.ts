@@ -565,6 +565,26 @@ export interface RemoveModelRequest {
 export interface RemoveModelResponse {
 }
 
+/** Names a model. */
+export interface PlaceModelRequest {
+  model: string;
+}
+
+/** The placement that runs now; absent if the model had its place already. */
+export interface PlaceModelResponse {
+  applied: PlacementApplied | undefined;
+}
+
+/** Names a model. */
+export interface WithdrawModelRequest {
+  model: string;
+}
+
+/** The placement that runs now; absent if no group held the model. */
+export interface WithdrawModelResponse {
+  applied: PlacementApplied | undefined;
+}
+
 /** Asks for the whole picture. */
 export interface GetStatusRequest {
 }
@@ -4747,6 +4767,230 @@ export const RemoveModelResponse: MessageFns<RemoveModelResponse> = {
   },
 };
 
+function createBasePlaceModelRequest(): PlaceModelRequest {
+  return { model: "" };
+}
+
+export const PlaceModelRequest: MessageFns<PlaceModelRequest> = {
+  encode(message: PlaceModelRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.model !== "") {
+      writer.uint32(10).string(message.model);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): PlaceModelRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBasePlaceModelRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.model = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<PlaceModelRequest>): PlaceModelRequest {
+    return PlaceModelRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<PlaceModelRequest>): PlaceModelRequest {
+    const message = createBasePlaceModelRequest();
+    message.model = object.model ?? "";
+    return message;
+  },
+};
+
+function createBasePlaceModelResponse(): PlaceModelResponse {
+  return { applied: undefined };
+}
+
+export const PlaceModelResponse: MessageFns<PlaceModelResponse> = {
+  encode(message: PlaceModelResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.applied !== undefined) {
+      PlacementApplied.encode(message.applied, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): PlaceModelResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBasePlaceModelResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.applied = PlacementApplied.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<PlaceModelResponse>): PlaceModelResponse {
+    return PlaceModelResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<PlaceModelResponse>): PlaceModelResponse {
+    const message = createBasePlaceModelResponse();
+    message.applied = (object.applied !== undefined && object.applied !== null)
+      ? PlacementApplied.fromPartial(object.applied)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseWithdrawModelRequest(): WithdrawModelRequest {
+  return { model: "" };
+}
+
+export const WithdrawModelRequest: MessageFns<WithdrawModelRequest> = {
+  encode(message: WithdrawModelRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.model !== "") {
+      writer.uint32(10).string(message.model);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): WithdrawModelRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseWithdrawModelRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.model = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<WithdrawModelRequest>): WithdrawModelRequest {
+    return WithdrawModelRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<WithdrawModelRequest>): WithdrawModelRequest {
+    const message = createBaseWithdrawModelRequest();
+    message.model = object.model ?? "";
+    return message;
+  },
+};
+
+function createBaseWithdrawModelResponse(): WithdrawModelResponse {
+  return { applied: undefined };
+}
+
+export const WithdrawModelResponse: MessageFns<WithdrawModelResponse> = {
+  encode(message: WithdrawModelResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.applied !== undefined) {
+      PlacementApplied.encode(message.applied, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): WithdrawModelResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseWithdrawModelResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.applied = PlacementApplied.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<WithdrawModelResponse>): WithdrawModelResponse {
+    return WithdrawModelResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<WithdrawModelResponse>): WithdrawModelResponse {
+    const message = createBaseWithdrawModelResponse();
+    message.applied = (object.applied !== undefined && object.applied !== null)
+      ? PlacementApplied.fromPartial(object.applied)
+      : undefined;
+    return message;
+  },
+};
+
 function createBaseGetStatusRequest(): GetStatusRequest {
   return {};
 }
@@ -6395,6 +6639,30 @@ export const PlannerService = {
     responseSerialize: (value: ListModelsResponse): Buffer => Buffer.from(ListModelsResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): ListModelsResponse => ListModelsResponse.decode(value),
   },
+  /**
+   * Puts a registered model on the running groups, or on devices that are free, where memory allows; all else stays
+   * as it is. FAILED_PRECONDITION with the figures where it does not.
+   */
+  placeModel: {
+    path: "/alpaserve.v1.Planner/PlaceModel" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: PlaceModelRequest): Buffer => Buffer.from(PlaceModelRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): PlaceModelRequest => PlaceModelRequest.decode(value),
+    responseSerialize: (value: PlaceModelResponse): Buffer => Buffer.from(PlaceModelResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): PlaceModelResponse => PlaceModelResponse.decode(value),
+  },
+  /** Takes a model off every group; it stays registered, and a later plan may place it again. */
+  withdrawModel: {
+    path: "/alpaserve.v1.Planner/WithdrawModel" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: WithdrawModelRequest): Buffer => Buffer.from(WithdrawModelRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): WithdrawModelRequest => WithdrawModelRequest.decode(value),
+    responseSerialize: (value: WithdrawModelResponse): Buffer =>
+      Buffer.from(WithdrawModelResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): WithdrawModelResponse => WithdrawModelResponse.decode(value),
+  },
   /** Forgets a model that no group holds. */
   removeModel: {
     path: "/alpaserve.v1.Planner/RemoveModel" as const,
@@ -6461,6 +6729,13 @@ export interface PlannerServer extends UntypedServiceImplementation {
   registerModel: handleUnaryCall<RegisterModelRequest, RegisterModelResponse>;
   /** All registered models. */
   listModels: handleUnaryCall<ListModelsRequest, ListModelsResponse>;
+  /**
+   * Puts a registered model on the running groups, or on devices that are free, where memory allows; all else stays
+   * as it is. FAILED_PRECONDITION with the figures where it does not.
+   */
+  placeModel: handleUnaryCall<PlaceModelRequest, PlaceModelResponse>;
+  /** Takes a model off every group; it stays registered, and a later plan may place it again. */
+  withdrawModel: handleUnaryCall<WithdrawModelRequest, WithdrawModelResponse>;
   /** Forgets a model that no group holds. */
   removeModel: handleUnaryCall<RemoveModelRequest, RemoveModelResponse>;
   /** Workers, groups and their queues. */
@@ -6597,6 +6872,41 @@ export interface PlannerClient extends Client {
     metadata: Metadata,
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: ListModelsResponse) => void,
+  ): ClientUnaryCall;
+  /**
+   * Puts a registered model on the running groups, or on devices that are free, where memory allows; all else stays
+   * as it is. FAILED_PRECONDITION with the figures where it does not.
+   */
+  placeModel(
+    request: PlaceModelRequest,
+    callback: (error: ServiceError | null, response: PlaceModelResponse) => void,
+  ): ClientUnaryCall;
+  placeModel(
+    request: PlaceModelRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: PlaceModelResponse) => void,
+  ): ClientUnaryCall;
+  placeModel(
+    request: PlaceModelRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: PlaceModelResponse) => void,
+  ): ClientUnaryCall;
+  /** Takes a model off every group; it stays registered, and a later plan may place it again. */
+  withdrawModel(
+    request: WithdrawModelRequest,
+    callback: (error: ServiceError | null, response: WithdrawModelResponse) => void,
+  ): ClientUnaryCall;
+  withdrawModel(
+    request: WithdrawModelRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: WithdrawModelResponse) => void,
+  ): ClientUnaryCall;
+  withdrawModel(
+    request: WithdrawModelRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: WithdrawModelResponse) => void,
   ): ClientUnaryCall;
   /** Forgets a model that no group holds. */
   removeModel(

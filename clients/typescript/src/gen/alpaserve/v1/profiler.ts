@@ -99,6 +99,15 @@ export interface ImportProfileResponse {
   names: string[];
 }
 
+/** Names the profile to forget. */
+export interface RemoveProfileRequest {
+  name: string;
+}
+
+/** Done. */
+export interface RemoveProfileResponse {
+}
+
 function createBaseProfileRequest(): ProfileRequest {
   return { model: "", configs: [], batchSizes: [], numRepeats: 0, numDevices: 0, deviceKind: "", afresh: false };
 }
@@ -753,6 +762,104 @@ export const ImportProfileResponse: MessageFns<ImportProfileResponse> = {
   },
 };
 
+function createBaseRemoveProfileRequest(): RemoveProfileRequest {
+  return { name: "" };
+}
+
+export const RemoveProfileRequest: MessageFns<RemoveProfileRequest> = {
+  encode(message: RemoveProfileRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.name !== "") {
+      writer.uint32(10).string(message.name);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RemoveProfileRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRemoveProfileRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<RemoveProfileRequest>): RemoveProfileRequest {
+    return RemoveProfileRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<RemoveProfileRequest>): RemoveProfileRequest {
+    const message = createBaseRemoveProfileRequest();
+    message.name = object.name ?? "";
+    return message;
+  },
+};
+
+function createBaseRemoveProfileResponse(): RemoveProfileResponse {
+  return {};
+}
+
+export const RemoveProfileResponse: MessageFns<RemoveProfileResponse> = {
+  encode(_: RemoveProfileResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RemoveProfileResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRemoveProfileResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<RemoveProfileResponse>): RemoveProfileResponse {
+    return RemoveProfileResponse.fromPartial(base ?? {});
+  },
+  fromPartial(_: DeepPartial<RemoveProfileResponse>): RemoveProfileResponse {
+    const message = createBaseRemoveProfileResponse();
+    return message;
+  },
+};
+
 /** Measures models under parallel configs and keeps the results. */
 export type ProfilerService = typeof ProfilerService;
 export const ProfilerService = {
@@ -798,6 +905,17 @@ export const ProfilerService = {
       Buffer.from(ImportProfileResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): ImportProfileResponse => ImportProfileResponse.decode(value),
   },
+  /** Forgets a profile that no registered model costs by. */
+  removeProfile: {
+    path: "/alpaserve.v1.Profiler/RemoveProfile" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: RemoveProfileRequest): Buffer => Buffer.from(RemoveProfileRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): RemoveProfileRequest => RemoveProfileRequest.decode(value),
+    responseSerialize: (value: RemoveProfileResponse): Buffer =>
+      Buffer.from(RemoveProfileResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): RemoveProfileResponse => RemoveProfileResponse.decode(value),
+  },
 } as const;
 
 export interface ProfilerServer extends UntypedServiceImplementation {
@@ -809,6 +927,8 @@ export interface ProfilerServer extends UntypedServiceImplementation {
   listProfiles: handleUnaryCall<ListProfilesRequest, ListProfilesResponse>;
   /** Stores profiles from a file. */
   importProfile: handleUnaryCall<ImportProfileRequest, ImportProfileResponse>;
+  /** Forgets a profile that no registered model costs by. */
+  removeProfile: handleUnaryCall<RemoveProfileRequest, RemoveProfileResponse>;
 }
 
 export interface ProfilerClient extends Client {
@@ -866,6 +986,22 @@ export interface ProfilerClient extends Client {
     metadata: Metadata,
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: ImportProfileResponse) => void,
+  ): ClientUnaryCall;
+  /** Forgets a profile that no registered model costs by. */
+  removeProfile(
+    request: RemoveProfileRequest,
+    callback: (error: ServiceError | null, response: RemoveProfileResponse) => void,
+  ): ClientUnaryCall;
+  removeProfile(
+    request: RemoveProfileRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: RemoveProfileResponse) => void,
+  ): ClientUnaryCall;
+  removeProfile(
+    request: RemoveProfileRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: RemoveProfileResponse) => void,
   ): ClientUnaryCall;
 }
 

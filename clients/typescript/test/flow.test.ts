@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { setImmediate as turn } from "node:timers/promises";
-import { bounded } from "../src/bounded.js";
+import { bounded, type Flow } from "../src/flow.js";
 import { collected } from "./collected.js";
 
 /** Runs that last until they are told to end, and what was seen of them. */
@@ -26,6 +26,10 @@ class Runs {
   }
 }
 
+function flow(maxInFlight: number): Flow {
+  return { maxInFlight, inOrder: false, signal: undefined };
+}
+
 async function* counting(end: number, closed: () => void = () => {}): AsyncGenerator<number> {
   try {
     for (let item = 0; item < end; item += 1) yield item;
@@ -41,7 +45,7 @@ test("what ends first is yielded first, and no more run than allowed", async () 
   const ending = (async () => {
     for (const item of order) await runs.end(item);
   })();
-  for await (const { index, result } of bounded(counting(5), 2, runs.run)) yielded.push([index, result]);
+  for await (const { index, result } of bounded(counting(5), runs.run, flow(2))) yielded.push([index, result]);
   await ending;
   assert.deepEqual(
     yielded,
@@ -50,13 +54,25 @@ test("what ends first is yielded first, and no more run than allowed", async () 
   assert.equal(runs.mostAtOnce, 2);
 });
 
+test("what is asked for in order waits for what came before it, within the same bound", async () => {
+  const runs = new Runs();
+  const ending = (async () => {
+    for (const item of [2, 1, 0, 4, 3]) await runs.end(item);
+  })();
+  const indices: number[] = [];
+  for await (const { index } of bounded(counting(5), runs.run, { ...flow(3), inOrder: true })) indices.push(index);
+  await ending;
+  assert.deepEqual(indices, [0, 1, 2, 3, 4]);
+  assert.equal(runs.mostAtOnce, 3);
+});
+
 test("a failed run does not end the others", async () => {
   const failure = new Error("odd");
   const run = async (item: number): Promise<number> => {
     if (item % 2) throw failure;
     return item;
   };
-  const ends = await collected(bounded([0, 1, 2], 1, run));
+  const ends = await collected(bounded([0, 1, 2], run, flow(1)));
   assert.deepEqual(
     ends.map(({ result, error }) => result ?? error),
     [0, failure, 2],
@@ -68,7 +84,7 @@ test("no item is taken that cannot run or be read soon", async () => {
   const endless = (function* () {
     for (; ; numTaken += 1) yield numTaken;
   })();
-  const reading = bounded(endless, 3, async (item) => item);
+  const reading = bounded(endless, async (item) => item, flow(3));
   for (let numRead = 1; numRead <= 5; numRead += 1) {
     await reading.next();
     for (let turns = 0; turns < 20; turns += 1) await turn();
@@ -84,8 +100,8 @@ test("leaving the loop closes the source and aborts what runs", async () => {
     counting(9, () => {
       isClosed = true;
     }),
-    3,
     runs.run,
+    flow(3),
   );
   const first = reading.next();
   await runs.end(0);
@@ -102,7 +118,7 @@ test("aborting ends the loop though nothing ends and the source is silent", asyn
     await new Promise(() => {});
   })();
   const runs = new Runs();
-  const reading = bounded(silent, 3, runs.run, aborting.signal).next();
+  const reading = bounded(silent, runs.run, { ...flow(3), signal: aborting.signal }).next();
   while (!runs.running.size) await turn();
   aborting.abort(new Error("enough"));
   await assert.rejects(reading, /enough/);
@@ -114,5 +130,5 @@ test("what the source throws ends the loop", async () => {
     yield 0;
     throw new Error("no more");
   })();
-  await assert.rejects(collected(bounded(broken, 2, new Runs().run)), /no more/);
+  await assert.rejects(collected(bounded(broken, new Runs().run, flow(2))), /no more/);
 });
