@@ -131,6 +131,22 @@ def test_nobody_at_the_address_is_unavailable() -> None:
             client.infer("m0", INPUTS)
 
 
+def test_a_connection_can_be_waited_for() -> None:
+    with serving(ScriptedRouter()) as address, Client(address) as client:
+        client.wait_for_connection(20)
+    with Client(address) as client, pytest.raises(Unavailable, match=r"within 0\.1 s"):
+        client.wait_for_connection(0.1)
+
+
+async def test_the_asyncio_client_can_wait_for_its_connection() -> None:
+    with serving(ScriptedRouter()) as address:
+        async with AsyncClient(address) as client:
+            await client.wait_for_connection(20)
+    async with AsyncClient(address) as client:
+        with pytest.raises(Unavailable, match=r"within 0\.1 s"):
+            await client.wait_for_connection(0.1)
+
+
 def test_a_slow_answer_exceeds_the_timeout() -> None:
     with serving(ScriptedRouter(delay_s=0.5)) as address, Client(address) as client, pytest.raises(DeadlineExceeded):
         client.infer("m0", INPUTS, timeout_s=0.1)

@@ -1,8 +1,11 @@
 """`alpaserve infer`: one request, from the shell."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import asdict
 from pathlib import Path
+from time import monotonic
 from typing import Annotated, Any
 
 import numpy as np
@@ -12,8 +15,10 @@ from numpy.typing import NDArray
 
 from alpaserve_cli.addresses import DEFAULT_ROUTER, RouterOption
 from alpaserve_cli.connecting import connection
+from alpaserve_cli.hops import Hop, bar, hops_of
 from alpaserve_cli.inputs import json_array
 from alpaserve_cli.output import Output, OutputOption, print_json, print_table
+from alpaserve_cli.own_trace import own_trace
 from alpaserve_cli.tokenizing import open_tokenizer
 from services.core.errors import InvalidArgument
 
@@ -29,6 +34,7 @@ def infer(
     ] = None,
     slo: Annotated[float | None, typer.Option("--slo", help="Allowed latency in seconds.")] = None,
     timeout: Annotated[float, typer.Option("--timeout", help="Give up after so many seconds.")] = 60.0,
+    trace: Annotated[bool, typer.Option("--trace", help="Show every hop of the request and its time.")] = False,
     router: RouterOption = DEFAULT_ROUTER,
     output: OutputOption = Output.TABLE,
 ) -> None:
@@ -38,13 +44,21 @@ def infer(
         arrays |= tokenize(text, tokenizer)
     with Client(router, connection()) as client:
         try:
-            result = client.infer(model, arrays, slo_s=slo, timeout_s=timeout)
+            if trace:
+                client.wait_for_connection(timeout)
+            with own_trace("infer") if trace else nullcontext("") as trace_id:
+                begun_s = monotonic()
+                result = client.infer(model, arrays, slo_s=slo, timeout_s=timeout)
+                latency_s = monotonic() - begun_s
         except ValueError as error:
             raise InvalidArgument(str(error)) from None
+    hops = hops_of(result, latency_s) if trace else ()
     if output is Output.JSON:
-        print_json(result_document(result))
-    else:
-        print_result(result)
+        print_json(result_document(result) | (trace_document(hops, latency_s, trace_id) if trace else {}))
+        return
+    print_result(result)
+    if trace:
+        print_trace(hops, latency_s, trace_id)
 
 
 def parse_input(given: str) -> tuple[str, NDArray[Any]]:
@@ -84,6 +98,9 @@ def result_document(result: InferResult) -> dict[str, Any]:
         "execution_time_s": result.execution_time_s,
         "predicted_finish_s": result.predicted_finish_s,
         "batch_size": result.batch_size,
+        "stages": [asdict(run) for run in result.stages],
+        "group_time_s": result.group_time_s,
+        "router_time_s": result.router_time_s,
         "outputs": {
             name: {"dtype": array.dtype.name, "shape": list(array.shape), "data": _elements(array)}
             for name, array in result.outputs.items()
@@ -107,3 +124,16 @@ def print_result(result: InferResult) -> None:
     )
     print_table(f"{result.request_id} on {result.group}", ("output", "type", "shape", "elements"), rows)
     print(f"queued {result.queue_time_s:.4g} s, ran {result.execution_time_s:.4g} s")
+
+
+def trace_document(hops: Sequence[Hop], latency_s: float, trace_id: str) -> dict[str, Any]:
+    rows = [{"hop": hop.name, "seconds": hop.seconds, "profiled_s": hop.profiled_s} for hop in hops]
+    return {"trace_id": trace_id or None, "latency_s": latency_s, "hops": rows}
+
+
+def print_trace(hops: Sequence[Hop], latency_s: float, trace_id: str) -> None:
+    """Print the hops, in the order in which the request first came to them, as a table and as a picture."""
+    rows = [(hop.name, hop.seconds, hop.profiled_s, bar(hop, latency_s)) for hop in hops]
+    total_s = sum(hop.seconds for hop in hops)
+    title = f"trace {trace_id}" if trace_id else "the hops of the request"
+    print_table(title, ("hop", "seconds", "profiled", "since it was sent"), [*rows, ("latency", total_s, None, "")])

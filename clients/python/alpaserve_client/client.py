@@ -1,5 +1,6 @@
 """The client of the router, synchronous and asyncio: arrays in, arrays out."""
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterable, Generator, Iterable, Mapping
 from typing import Self
 
@@ -7,7 +8,14 @@ import grpc
 from alpaserve.v1 import router_pb2, router_pb2_grpc
 from numpy.typing import ArrayLike
 
-from alpaserve_client.connection import Connection, ConnectionOptions, async_retrying, connect_async, retrying
+from alpaserve_client.connection import (
+    Connection,
+    ConnectionOptions,
+    async_retrying,
+    connect_async,
+    not_connected,
+    retrying,
+)
 from alpaserve_client.errors import AlpaServeClientError, InvalidArgument, typed_errors
 from alpaserve_client.inference import Inference, InferResult, result_of
 from alpaserve_client.many import Answer, Flow, InferOutcome, InferRequest
@@ -88,6 +96,13 @@ class AsyncClient:
 
     async def __aexit__(self, *_exc: object) -> None:
         await self.close()
+
+    async def wait_for_connection(self, timeout_s: float) -> None:
+        """Connect now rather than with the first call. Raises: Unavailable if nobody is there in time."""
+        try:
+            await asyncio.wait_for(self._channel.channel_ready(), timeout_s)
+        except TimeoutError:
+            raise not_connected(timeout_s) from None
 
     async def close(self) -> None:
         """End the connection and the calls under way."""

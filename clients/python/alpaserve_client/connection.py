@@ -76,6 +76,13 @@ class Connection:
     def __exit__(self, *_exc: object) -> None:
         self.close()
 
+    def wait_for_connection(self, timeout_s: float) -> None:
+        """Connect now rather than with the first call. Raises: Unavailable if nobody is there in time."""
+        try:
+            grpc.channel_ready_future(self._channel).result(timeout_s)
+        except grpc.FutureTimeoutError:
+            raise not_connected(timeout_s) from None
+
     def close(self) -> None:
         """End the connection and the calls under way."""
         self._channel.close()
@@ -84,6 +91,10 @@ class Connection:
 def connect_async(address: str, options: ConnectionOptions, arguments: Sequence[tuple[str, int]] = ()) -> aio.Channel:
     """An asyncio channel of the running loop, with further channel `arguments`; it connects with the first call."""
     return open_async_channel(address, [*channel_arguments(options), *arguments], options.tls, options.token)
+
+
+def not_connected(timeout_s: float) -> Unavailable:
+    return Unavailable(f"no connection within {timeout_s:g} s", code=grpc.StatusCode.UNAVAILABLE)
 
 
 def channel_arguments(options: ConnectionOptions) -> list[tuple[str, int]]:
