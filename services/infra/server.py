@@ -103,7 +103,7 @@ class Server:
         gatekeeper = settings.gatekeeper()
         guards = [Authorization(gatekeeper)] if gatekeeper is not None else None
         self._grpc = grpc.aio.server(interceptors=guards, options=options)
-        self._gate = Gate()
+        self.gate = Gate()
         self._calls = Calls()
         self._metrics: WSGIServer | None = None
         self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]  # the stubs lack it
@@ -117,7 +117,7 @@ class Server:
         """Serve a servicer under the service `name` of a file."""
         full_name = file.services_by_name[name].full_name
         traced = servicer if self._tracing is None else Traced(servicer, self._tracing)
-        register(Guarded(traced, self._gate, self._calls, full_name), self._grpc)
+        register(Guarded(traced, self.gate, self._calls, full_name), self._grpc)
         self._files.append(file)
         self._names.append(full_name)
 
@@ -142,7 +142,7 @@ class Server:
         self._calls.is_serving = False
         await self._health.enter_graceful_shutdown()
         await asyncio.sleep(self._settings.drain_notice_s)
-        if not await self._gate.close(self._settings.drain_s):
+        if not await self.gate.close(self._settings.drain_s):
             log.warning("drain_incomplete")
 
     async def stop(self) -> None:

@@ -79,7 +79,7 @@ async def serve(settings: RouterSettings) -> None:
     door = Door(dispatcher, holdings, settings.receive_timeout_s)
     server.add(RouterServicer(door), add_router, router_pb2.DESCRIPTOR, "Router")
     repository = Repository(redis, dispatcher.groups, settings)
-    inference = InferenceServicer(door, repository, Statistics())
+    inference = InferenceServicer(door, repository, Statistics(), server.gate)
     server.add(inference, add_inference, public_file(), "GRPCInferenceService")
     await reached(redis)
     await repository.refresh()

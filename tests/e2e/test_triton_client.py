@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 from tritonclient import grpc as triton
 from tritonclient.utils import InferenceServerException
@@ -88,6 +89,26 @@ def test_requests_of_a_stream_are_answered_as_they_end(client: triton.InferenceS
     client.stop_stream()
     assert sorted(result.get_response().id for result, error in ended if error is None) == sorted(names)
     assert ["no model 'stranger' is registered" in str(error) for _, error in ended if error is not None] == [True]
+
+
+def test_a_router_that_goes_away_answers_what_its_streams_asked_before(cluster: Cluster) -> None:
+    leaving = cluster.system.start("router")
+    watch = cluster.health(leaving).Watch(health_pb2.HealthCheckRequest(), timeout=30)
+    next(watch)
+    answers: queue.Queue[tuple[Any, Any]] = queue.Queue()
+    with triton.InferenceServerClient(leaving.address) as client:
+        client.start_stream(lambda result, error: answers.put((result, error)))
+        for model, request_id in (("slow", "before"), ("quick", "mark")):
+            client.async_stream_infer(model, given(x=ONES), request_id=request_id)
+        mark, _ = answers.get(timeout=30)
+        leaving.child.terminate()
+        assert next(watch).status == health_pb2.HealthCheckResponse.NOT_SERVING
+        client.async_stream_infer("quick", given(x=ONES), request_id="after")
+        ended = [answers.get(timeout=30) for _ in range(2)]
+    assert mark.get_response().id == "mark"
+    assert [str(error) for _, error in ended if error is not None] == ["this process is going away"]
+    assert [result.get_response().id for result, error in ended if error is None] == ["before"]
+    assert leaving.child.wait(10)
 
 
 def test_statistics_count_what_was_asked(client: triton.InferenceServerClient) -> None:

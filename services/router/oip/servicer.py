@@ -11,6 +11,7 @@ from alpaserve.oip.v2 import inference_pb2 as pb
 
 from services.core.errors import AlpaServeError, InvalidArgument
 from services.infra.background import background
+from services.infra.errors import Gate
 from services.infra.security.authorization import passed_on
 from services.router.door import Context, Door
 from services.router.oip.descriptions import config_message, metadata_message
@@ -30,7 +31,9 @@ CHANGE_TIMEOUT_S = 600.0
 class InferenceServicer:
     """The door for clients of the Open Inference Protocol."""
 
-    def __init__(self, door: Door, repository: Repository, statistics: Statistics) -> None:
+    def __init__(self, door: Door, repository: Repository, statistics: Statistics, gate: Gate) -> None:
+        """Requests of a stream pass the gate one by one, as calls of their own would."""
+        self._gate = gate
         self._door = door
         self._repository = repository
         self._statistics = statistics
@@ -142,7 +145,11 @@ class InferenceServicer:
             return content
 
         try:
-            return pb.ModelStreamInferResponse(infer_response=await self._infer(request, context, received))
+            self._gate.enter()
+            try:
+                return pb.ModelStreamInferResponse(infer_response=await self._infer(request, context, received))
+            finally:
+                self._gate.leave()
         except Exception as error:
             if not isinstance(error, AlpaServeError):
                 log.exception("call_failed", method="ModelStreamInfer")
