@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
+from urllib.request import urlopen
 
 import pytest
 from alpaserve.v1 import model_pb2, placement_pb2
@@ -22,6 +23,7 @@ from services.planner.controllers.controllers import CONTROLLERS
 from services.planner.settings import PlannerSettings
 from tests.cli.conftest import Run
 from tests.cli.process_table import running_with
+from tests.e2e.cluster import free_port
 
 STAGE = {"inter_op": 2, "intra_op": 1, "batch_size": 1, "stage_latency_s": [0.01, 0.01], "stage_weight_bytes": [1, 1]}
 PROFILES = {"schema": "alpaserve.profiles/v1", "models": [{"model": "m0", "profiles": [STAGE]}]}
@@ -34,6 +36,7 @@ class Up:
     process: subprocess.Popen[str]
     addresses: dict[str, str]
     pids: dict[str, int]
+    page: str
 
     def end(self, number: signal.Signals) -> int:
         self.process.send_signal(number)
@@ -56,7 +59,7 @@ def up(data_dir: Path, *arguments: str) -> Iterator[Up]:
     with subprocess.Popen([*command, *options], stdout=subprocess.PIPE, text=True) as process:
         try:
             told = read_document(process)
-            yield Up(process, told["addresses"], told["pids"])
+            yield Up(process, told["addresses"], told["pids"], told.get("page", ""))
         finally:
             if process.poll() is None:
                 process.kill()
@@ -92,8 +95,11 @@ def nothing_left_within(data_dir: Path, timeout_s: float) -> bool:
 
 @pytest.mark.slow
 def test_it_revives_what_died_keeps_what_was_placed_and_leaves_nothing_behind(tmp_path: Path) -> None:
-    with up(tmp_path, "--routers", "2") as running:
+    port = free_port()
+    with up(tmp_path, "--routers", "2", "--page-port", str(port)) as running:
+        assert running.page == f"http://127.0.0.1:{port}/"
         place_a_model(running)
+        assert "m0" in urlopen(running.page, timeout=10).read().decode()
         assert answers_within(running.addresses["router-2"], 10)
         os.kill(running.pids["router"], signal.SIGKILL)
         assert answers_within(running.addresses["router"], 20)
@@ -114,6 +120,13 @@ def test_a_taken_port_is_told(run: Run, tmp_path: Path) -> None:
 
     assert finished.exit_code == 1
     assert finished.stderr.startswith(f"error: port {port} of 127.0.0.1: Address already in use")
+
+
+def test_a_page_on_a_service_s_port_is_refused(run: Run, tmp_path: Path) -> None:
+    finished = run("up", "--data-dir", tmp_path, "--port", 42_000, "--page-port", 42_001)
+
+    assert finished.exit_code == 1
+    assert finished.stderr.startswith("error: --page-port 42001 is that of a service")
 
 
 @pytest.mark.parametrize("arguments", [("--routers", "0"), ("--num-devices", "0"), ("--executor", "tpu")])

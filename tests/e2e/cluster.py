@@ -1,6 +1,7 @@
 """A whole running system, and the models that its tests serve."""
 
 import json
+import socket
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -67,13 +68,14 @@ def group(inter_op: int, intra_op: int, devices: Sequence[int], *models: str) ->
 
 @dataclass(frozen=True)
 class Cluster:
-    """Redis, a worker, a planner and routers, and the ways to them."""
+    """Redis, a worker, a planner with its page, and routers, and the ways to them."""
 
     redis: EmbeddedRedis
     system: System
     worker: ServiceProcess
     planner: ServiceProcess
     routers: tuple[ServiceProcess, ...]
+    page: str
     stack: ExitStack
     metrics: Metrics
 
@@ -126,11 +128,15 @@ def running_cluster(
         system = System(redis.url, directory, stack)
         metrics = Metrics()
         store_profiles(redis.url, profiles)
+        page_port = free_port()
         yield Cluster(
             redis=redis,
             system=system,
             worker=system.start("worker", metrics_port=metrics.new_port("worker"), **worker_settings),
-            planner=system.start("planner", metrics_port=metrics.new_port("planner"), heal_every_s=0.2),
+            planner=system.start(
+                "planner", metrics_port=metrics.new_port("planner"), heal_every_s=0.2, page_port=page_port
+            ),
+            page=f"http://127.0.0.1:{page_port}",
             routers=tuple(
                 system.start("router", router_name=name, metrics_port=metrics.new_port(name))
                 for name in (f"r{index}" for index in range(num_routers))
@@ -138,6 +144,12 @@ def running_cluster(
             stack=stack,
             metrics=metrics,
         )
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def store_profiles(redis_url: str, document: dict[str, Any]) -> None:

@@ -56,8 +56,8 @@ class Controller(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Layout:
     """What to run. `first_port` is the first router's (every router's if `shares_port`), the next ones the
-    planner's and the profiler's; 0 takes free ones. What of `planner` is not given is as in this process's
-    environment."""
+    planner's and the profiler's; 0 takes free ones. `page_port` is that of the planner's page, 0 for none. What of
+    `planner` is not given is as in this process's environment."""
 
     executor: str
     num_devices: int
@@ -65,8 +65,15 @@ class Layout:
     num_routers: int
     host: str
     first_port: int
-    planner: Mapping[str, str] = field(default_factory=dict)
+    planner: dict[str, str] = field(default_factory=dict)
     shares_port: bool = False
+    page_port: int = 0
+
+    @property
+    def ports(self) -> list[int]:
+        """Those that are not taken as they come."""
+        first = self.first_port
+        return [*(range(first, first + 3) if first else ()), *([self.page_port] if self.page_port else ())]
 
 
 DataDirOption = Annotated[Path, typer.Option("--data-dir", help="Where placements, profiles and logs are kept.")]
@@ -93,6 +100,10 @@ def up(
     port: Annotated[
         int, typer.Option("--port", min=0, max=65000, help="The first router's; planner and profiler follow. 0: any.")
     ] = 50051,
+    page_port: Annotated[
+        int | None,
+        typer.Option("--page-port", min=0, max=65535, help="The planner's web page; by default --port and 3. 0: none."),
+    ] = None,
     replace: Annotated[
         ReplaceMode | None,
         typer.Option("--replace", help="Whether placements follow the traffic; advisory decides, but applies nothing."),
@@ -119,7 +130,8 @@ def up(
     """
     following = {"ALPASERVE_REPLACE_MODE": replace, "ALPASERVE_CONTROLLER": controller}
     planner = {name: value.value for name, value in following.items() if value is not None}
-    layout = Layout(executor.value, num_devices, memory_bytes, routers, host, port, planner, share_port)
+    page = page_port if page_port is not None else port + 3 if port else 0
+    layout = Layout(executor.value, num_devices, memory_bytes, routers, host, port, planner, share_port, page)
     check_ports(layout)
     directory = data_dir.expanduser()
     files = security_files(security_dir or directory / "security", host) if secure else None
@@ -140,7 +152,7 @@ def up(
                 wait_until_healthy(
                     process.address, _HEALTH_TIMEOUT_S, tls_of_environment({**os.environ, **services[0].env})
                 )
-            print_processes(processes, directory / "logs", files, output)
+            print_processes(processes, directory / "logs", files, page_address(layout, files), output)
             supervise(supervisor)
         finally:
             supervisor.stop_all(drain + _DRAIN_MARGIN_S)
@@ -172,7 +184,9 @@ def check_ports(layout: Layout) -> None:
     """
     if layout.shares_port and not layout.first_port:
         raise CommandError("--share-port needs a --port that is not 0")
-    for port in range(layout.first_port, layout.first_port + 3) if layout.first_port else ():
+    if layout.ports.count(layout.page_port) > 1:
+        raise CommandError(f"--page-port {layout.page_port} is that of a service")
+    for port in layout.ports:
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
@@ -197,9 +211,10 @@ def members(layout: Layout, directory: Path, redis_url: str, drain_s: float) -> 
     }
     if layout.memory_bytes is not None:
         devices["ALPASERVE_MEMORY_BYTES"] = str(layout.memory_bytes)
+    planner = layout.planner | _port(layout, 1) | {"ALPASERVE_PAGE_PORT": str(layout.page_port)}
     first_router = _port(layout, 0) | {"ALPASERVE_SHARES_PORT": str(layout.shares_port)}
     found = [
-        Member("planner", "planner", {**shared, **layout.planner, **_port(layout, 1)}),
+        Member("planner", "planner", shared | planner),
         Member("worker", "worker", shared | devices | {"ALPASERVE_PORT": "0", "ALPASERVE_WORKER_NAME": "local"}),
         Member("profiler", "profiler", shared | devices | _port(layout, 2)),
         Member("router", "router", shared | first_router),
@@ -213,18 +228,26 @@ def _port(layout: Layout, offset: int) -> dict[str, str]:
     return {"ALPASERVE_PORT": str(layout.first_port + offset if layout.first_port else 0)}
 
 
+def page_address(layout: Layout, files: SecurityFiles | None) -> str:
+    """Empty where there is no page."""
+    return f"{'http' if files is None else 'https'}://{layout.host}:{layout.page_port}/" if layout.page_port else ""
+
+
 def print_processes(
-    processes: Mapping[str, ServiceProcess], log_dir: Path, files: SecurityFiles | None, output: Output
+    processes: Mapping[str, ServiceProcess], log_dir: Path, files: SecurityFiles | None, page: str, output: Output
 ) -> None:
     """Print who serves where; as JSON addresses by name."""
     if output is Output.JSON:
         addresses = {name: process.address for name, process in processes.items()}
         pids = {name: process.pid for name, process in processes.items()}
         security = {} if files is None else {"security_dir": str(files.directory)}
-        print_json({"addresses": addresses, "pids": pids, "log_dir": str(log_dir), **security})
+        shown = {"page": page} if page else {}
+        print_json({"addresses": addresses, "pids": pids, "log_dir": str(log_dir), **shown, **security})
     else:
         rows = ((name, process.address, process.pid) for name, process in processes.items())
         print_table("Serving", ("service", "address", "process"), rows)
+        if page:
+            print(f"what runs, and why: {page}")
         if files is not None:
             print(f"`. {files.client_env}` lets a shell's alpaserve commands in")
         print(f"logs in {log_dir}; Ctrl-C ends it")
