@@ -128,14 +128,12 @@ def running_cluster(
         system = System(redis.url, directory, stack)
         metrics = Metrics()
         store_profiles(redis.url, profiles)
-        page_port = free_port()
+        page_port, metrics_port = free_port(), metrics.new_port("planner")
         yield Cluster(
             redis=redis,
             system=system,
             worker=system.start("worker", metrics_port=metrics.new_port("worker"), **worker_settings),
-            planner=system.start(
-                "planner", metrics_port=metrics.new_port("planner"), heal_every_s=0.2, page_port=page_port
-            ),
+            planner=system.start("planner", heal_every_s=0.2, page_port=page_port, metrics_port=metrics_port),
             page=f"http://127.0.0.1:{page_port}",
             routers=tuple(
                 system.start("router", router_name=name, metrics_port=metrics.new_port(name))

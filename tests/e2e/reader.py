@@ -120,17 +120,17 @@ def reading(directory: Path, ports: Sequence[int], checkpoint: Path = Path(_CHEC
         yield Reader(directory, ports, checkpoint, stack)
 
 
-def three_ports() -> Sequence[int]:
-    """In a row, as `alpaserve up` takes them, and free now."""
-    for first in range(20_000, 30_000, 3):
+def free_ports() -> Sequence[int]:
+    """In a row, as `alpaserve up` takes them, its page's too, and free now."""
+    for first in range(20_000, 30_000, 4):
         with ExitStack() as stack:
             try:
-                for port in range(first, first + 3):
+                for port in range(first, first + 4):
                     stack.enter_context(socket.socket()).bind(("127.0.0.1", port))
             except OSError:
                 continue
-            return range(first, first + 3)
-    raise AssertionError("no three free ports in a row")
+            return range(first, first + 4)
+    raise AssertionError("no four free ports in a row")
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

@@ -36,9 +36,9 @@ def ask(url: str, form: Mapping[str, str] | None = None, file: str | None = None
         data = f"--{BOUNDARY}\r\n{part}\r\n--{BOUNDARY}--\r\n".encode()
     try:
         with urlopen(Request(url, data, headers), timeout=30) as reply:
-            return Answer(reply.status, reply.headers, reply.read().decode(), reply.url)
+            return Answer(reply.status, dict(reply.headers), reply.read().decode(), reply.url)
     except HTTPError as reply:
-        return Answer(reply.code, reply.headers, reply.read().decode(), url)
+        return Answer(reply.code, dict(reply.headers), reply.read().decode(), url)
 
 
 @pytest.mark.parametrize("path", ["/", "/live/tiles", "/live/placement", "/live/tables", "/history", "/what-if"])
@@ -47,7 +47,7 @@ def test_every_page_answers_with_its_headers(cluster: Cluster, path: str) -> Non
 
     assert answer.status == 200
     assert answer.headers["content-type"] == "text/html; charset=utf-8"
-    assert HEADERS.items() <= dict(answer.headers).items()
+    assert HEADERS.items() <= answer.headers.items()
     assert "style=" not in answer.text
     assert re.findall(r"(?:src|href|action)=\"(?!/|#|data:)", answer.text) == []
 

