@@ -46,7 +46,8 @@ class Distribution:
 
 
 def histogram(name: str, about: str, label: str, distributions: Mapping[str, Distribution]) -> HistogramMetricFamily:
-    """A family with one histogram for each value of a label."""
+    """A family with one histogram for each value of a label. With bounds below zero the client leaves out the sum, since
+    it may fall, and the count, which the last bucket has."""
     family = HistogramMetricFamily(name, about, labels=[label])
     for value, distribution in distributions.items():
         # A request may come in between: buckets and sum may differ by it, as Prometheus allows.

@@ -54,9 +54,15 @@ class Metrics:
         return sum(self.values(name, *processes, **labels))
 
     def names(self) -> set[str]:
-        """Of what is told, also of families that have no samples yet."""
+        """Of all samples, and of families that have none yet."""
         families = [family for process in self.ports for family in self.families(process)]
-        return {family.name + suffix for family in families for suffix in _SUFFIXES.get(family.type, ("",))}
+        samples = {sample.name for family in families for sample in family.samples}
+        empty = {name for family in families if not family.samples for name in _names_of(family)}
+        return samples | empty
+
+
+def _names_of(family: Metric) -> list[str]:
+    return [family.name + suffix for suffix in _SUFFIXES.get(family.type, ("",))]
 
 
 def dashboard_expressions() -> list[str]:
