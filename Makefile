@@ -45,6 +45,7 @@ test: lint types
 	$(BIN)/pytest -m 'not slow' $(COMPUTING:%=--ignore=%)
 	$(MAKE) test-typescript
 
+# Asks for Debian's Prometheus: apt-get install --no-install-recommends prometheus
 test-all: lint types .venv-kserve/installed
 	$(BIN)/pytest
 	$(MAKE) test-typescript

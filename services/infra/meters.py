@@ -46,8 +46,8 @@ class Distribution:
 
 
 def histogram(name: str, about: str, label: str, distributions: Mapping[str, Distribution]) -> HistogramMetricFamily:
-    """A family with one histogram for each value of a label. With bounds below zero the client leaves out the sum, since
-    it may fall, and the count, which the last bucket has."""
+    """A family with one histogram for each value of a label. With bounds below zero the client leaves out sum and
+    count: such a sum may fall, and the last bucket has the count."""
     family = HistogramMetricFamily(name, about, labels=[label])
     for value, distribution in distributions.items():
         # A request may come in between: buckets and sum may differ by it, as Prometheus allows.
