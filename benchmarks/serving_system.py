@@ -10,7 +10,7 @@ from pathlib import Path
 from alpaserve.v1 import model_pb2, placement_pb2
 from alpaserve_cli.addresses import free_port
 from alpaserve_cli.processes import ServiceProcess
-from alpaserve_client import PlannerClient
+from alpaserve_client import ConnectionOptions, PlannerClient
 from redis import Redis
 
 from benchmarks.serving_load import MODEL
@@ -77,13 +77,13 @@ def store_profile(redis_url: str, stage_s: float) -> None:
         redis.hset(keys.PROFILES, MODEL, json.dumps(document))
 
 
-def place(planner: str, groups: Groups) -> None:
+def place(planner: str, groups: Groups, options: ConnectionOptions | None = None) -> None:
     level = model_pb2.ServiceLevel(slo=to_duration(groups.slo_s))
     config = model_pb2.ParallelConfig(inter_op=1, intra_op=1)
     placed = [
         placement_pb2.Group(config=config, devices=[device], models=[MODEL]) for device in range(groups.num_groups)
     ]
-    with PlannerClient(planner) as client:
+    with PlannerClient(planner, options) as client:
         client.register_model(model_pb2.Model(name=MODEL, profile=MODEL, service_level=level))
         client.apply(placement_pb2.Placement(groups=placed), timeout_s=60)
 

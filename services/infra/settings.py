@@ -79,11 +79,16 @@ def variable(field: str) -> str:
     return f"ALPASERVE_{field.upper()}"
 
 
+def plain(default: Any) -> Any:
+    """A default is no secret."""
+    return default.get_secret_value() if isinstance(default, SecretStr) else default
+
+
 def describe(kind: type[ServiceSettings], summary: str) -> str:
     """The help text: every variable, its meaning and its default."""
     lines = [summary, "", "Configured by environment:"]
     for name, field in kind.model_fields.items():
-        default: Any = "required" if field.is_required() else f"default {field.default!r}"
+        default: Any = "required" if field.is_required() else f"default {plain(field.default)!r}"
         lines.append(f"  {variable(name)}  ({default})")
         lines.append(f"      {field.description}")
     return "\n".join(lines) + "\n"

@@ -21,6 +21,7 @@ from alpaserve_client import Client, ConnectionOptions, PlannerClient, ProfilerC
 from tests.e2e.cluster import quick_profiles
 
 MODEL = "quick"
+UP = "up --secure"
 SECRET_VARIABLES = ("RAY_AUTH_TOKEN",)
 
 
@@ -65,11 +66,9 @@ class Secured:
             (group,) = planner.placement().placement.groups
         return group.name, group.address
 
-    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """An `alpaserve` command; what it prints is kept."""
-        command = [sys.executable, "-m", "alpaserve_cli", *arguments]
-        env = {**os.environ, **self.files.variables("client", "admin")}
-        done = subprocess.run(command, capture_output=True, text=True, env=env, check=False)
+    def shell(self, command: str) -> subprocess.CompletedProcess[str]:
+        """What it prints is kept."""
+        done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
         self.outputs += [done.stdout, done.stderr]
         return done
 
@@ -103,7 +102,7 @@ def secured_system(directory: Path, ray_directory: Path) -> Iterator[Secured]:
     authority, files = Authority(1.0), SecurityFiles(directory / "data/security")
     files.make(authority)
     arguments = ["--data-dir", str(directory / "data"), "--port", "0", "--executor", "emulated", "--num-devices", "2"]
-    command = [sys.executable, "-m", "alpaserve_cli", "up", "--secure", *arguments, "--memory-bytes", "16000000000"]
+    command = [sys.executable, "-m", "alpaserve_cli", *UP.split(), *arguments, "--memory-bytes", "16000000000"]
     env = {**os.environ, "ALPASERVE_LOG_LEVEL": "debug", "RAY_TMPDIR": str(ray_directory)}
     with (
         (directory / "up.err").open("w") as errors,

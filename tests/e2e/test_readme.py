@@ -16,11 +16,13 @@ EXCEPTED = [one for one in ALL_SNIPPETS if one.section == "Two commands" or one.
 PLANNING = [one for one in ALL_SNIPPETS if one.section == PLAN]
 SERVING = [one for one in ALL_SNIPPETS if one.section == SERVE and one not in OWN_MODEL_SNIPPETS]
 FROM_NODE = [one for one in ALL_SNIPPETS if one.readme == "clients/typescript/README.md"]
+# In tests/e2e/test_security.py, where a secured system runs.
+SECURED = [one for one in ALL_SNIPPETS if one.section == "Security"]
 PROGRAMS = [one for one in SERVING if one.language != "sh"] + FROM_NODE
 
 
 def test_every_snippet_is_followed_or_excepted_by_name() -> None:
-    known = [*EXCEPTED, *OWN_MODEL_SNIPPETS, *PLANNING, *SERVING, *FROM_NODE]
+    known = [*EXCEPTED, *OWN_MODEL_SNIPPETS, *PLANNING, *SERVING, *SECURED, *FROM_NODE]
 
     assert [one for one in ALL_SNIPPETS if one not in known] == []
     assert [command for one in EXCEPTED if one.language == "sh" for command in one.commands()] == [

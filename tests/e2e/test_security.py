@@ -1,7 +1,9 @@
 """A secured system refuses, each with the right status, whom it does not know, and serves whom it does."""
 
 import hashlib
+import shlex
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -23,7 +25,8 @@ from alpaserve_client import (
 )
 from alpaserve_client.connection import connect
 
-from tests.e2e.secured_system import MODEL, Secured, say_open, secured_system
+from tests.e2e.secured_system import MODEL, UP, Secured, say_open, secured_system
+from tests.snippets import ALL_SNIPPETS
 from tests.waiting import until
 
 STRANGER = "a-token-that-nobody-knows"
@@ -166,12 +169,25 @@ def is_served(system: Secured, token: str) -> bool:
     return True
 
 
-def test_commands_are_let_in_by_options_and_by_environment(system: Secured) -> None:
-    planner = system.addresses["planner"]
-    infer = str(system.files.token_file("infer"))
+def test_the_readme_s_commands_and_program_are_let_in(system: Secured, tmp_path: Path) -> None:
+    shell, program = (one for one in ALL_SNIPPETS if one.section == "Security")
+    up, source, certificates = shell.commands()
+    text = program.text.replace("127.0.0.1:50051", system.addresses["router"]).replace("my-model", MODEL)
 
-    assert system.run("status", "--planner", planner, "--output", "json").returncode == 0
-    refused = system.run("--token-file", infer, "status", "--planner", planner)
+    assert up == f".venv/bin/alpaserve {UP} &"
+    shown = source.replace("~/.alpaserve", str(system.directory / "data"))
+    assert "input_ids" in system.shell(f"{shown} && {sys.executable} -c {shlex.quote(text)}").stdout
+    here = certificates.replace(".venv/bin/alpaserve", f"{sys.executable} -m alpaserve_cli")
+    made = system.shell(here.replace("DIR", str(tmp_path / "made")))
+    assert (made.returncode, (tmp_path / "made/ca.pem").exists()) == (0, True)
+
+
+def test_a_command_says_what_its_token_lacks(system: Secured) -> None:
+    planner, infer = system.addresses["planner"], system.files.token_file("infer")
+    shown = f". {system.files.client_env} && {sys.executable} -m alpaserve_cli --token-file {infer}"
+
+    refused = system.shell(f"{shown} status --planner {planner}")
+
     assert (refused.returncode, refused.stderr) == (1, "error: needs scope plan; token 'infer' has infer\n")
 
 
