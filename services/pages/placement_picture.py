@@ -11,6 +11,8 @@ from services.pages.palette import Paint, paints
 
 _CELL, _NARROWEST, _GAP = 40.0, 184.0, 6.0
 _HEAD, _CHIP, _BAR, _LETTER = 14.0, 20.0, 22.0, 6.6
+# Narrower ones are only numbered.
+_STAGE = 50.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +129,7 @@ def _drawn(
     width = stage_width * config.inter_op + _GAP * (config.inter_op - 1)
     lefts = [k * (stage_width + _GAP) for k in range(config.inter_op)]
     stages = tuple(
-        Box(left, 0, stage_width, _HEAD, shortened(f"stage {k}", int(stage_width / _LETTER)), f"stage {k}")
+        Box(left, 0, stage_width, _HEAD, f"stage {k}" if stage_width > _STAGE else str(k), f"stage {k}")
         for k, left in enumerate(lefts)
     )
     chips = tuple(
