@@ -89,7 +89,7 @@ def replay_report(
     schedules = {"predicted": predicted_schedule(problem, placement, outcome, own_labels.groups)}
     latencies = {"predicted": (outcome.finish_s - problem.workload.arrival_s)[outcome.admitted]}
     if records is not None:
-        schedules["measured"] = measured_schedule(problem.spec.names, records)
+        schedules["measured"] = measured_schedule(problem.spec.names, records, own_labels.groups)
         latencies["measured"] = np.array([own.latency_s for own in records if own.outcome in OUTCOMES[:2]])
     most = max(problem.num_requests, len(records or ()))
     return render(

@@ -94,10 +94,11 @@ def predicted_schedule(
     )
 
 
-def measured_schedule(models: Sequence[str], records: Sequence[Record]) -> Schedule:
+def measured_schedule(models: Sequence[str], records: Sequence[Record], group_names: Sequence[str] = ()) -> Schedule:
     """What a replay measured: a row per stage where the records have stages, else rows per group, in which a request
-    lasts for its execution time before its answer."""
-    groups = sorted({record.group for record in records if record.group}, key=lambda name: (len(name), name))
+    lasts for its execution time before its answer. Groups of other names than `group_names` come after these."""
+    others = sorted({record.group for record in records if record.group}, key=lambda name: (len(name), name))
+    groups = list(dict.fromkeys([*(name for name in group_names if name in others), *others]))
     lanes = [_Lane(name) for name in groups]
     index_of, model_of = {name: n for n, name in enumerate(groups)}, {name: n for n, name in enumerate(models)}
     bars: list[tuple[int, int, int, float, float, bool]] = []

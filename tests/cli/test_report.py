@@ -41,6 +41,17 @@ def test_records_alone_are_their_own_workload(files: list[str], tmp_path: Path) 
     assert "1 rejected, 0 late, 0 failed" in page
 
 
+def test_groups_have_the_names_of_the_running_system(files: list[str], tmp_path: Path) -> None:
+    groups = [group | {"name": name} for group, name in zip(PLACEMENT["groups"], ("g7", "g1"), strict=True)]
+    (tmp_path / "placement.json").write_text(json.dumps(PLACEMENT | {"groups": groups}))
+
+    CliRunner().invoke(app, [*files, "--records", str(tmp_path / "records.csv")], catch_exceptions=False)
+
+    page = (tmp_path / "report.html").read_text()
+    assert "<b>g7</b>" in page
+    assert "g1 · 1x1" in page
+
+
 @pytest.mark.parametrize(
     ("more", "fault"),
     [

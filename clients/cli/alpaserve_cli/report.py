@@ -15,6 +15,7 @@ from services.core.errors import InvalidArgument
 from services.core.problem import pose
 from services.core.records import Record, parse_records
 from services.core.workload import Workload
+from services.pages.placement_picture import Labels
 from services.pages.reports import Part, PlanFacts, replay_report
 
 PlacementOption = Annotated[
@@ -51,6 +52,7 @@ def report(
         requests = recorded_workload(recorded)
     else:
         raise InvalidArgument("give --workload, --records or both")
+    document = read_document(placement)
     problem = pose(read_spec(spec), read_profiles(profiles), requests)
     page = replay_report(
         problem,
@@ -58,7 +60,8 @@ def report(
         title=title or f"{placement.name} under {(workload or records or placement).name}",
         made_at=made_at(),
         records=recorded,
-        plan=plan_facts(read_document(placement)),
+        plan=plan_facts(document),
+        labels=Labels(group_names(document)),
         part=Part(begin, length),
     )
     write_page(page, out)
@@ -87,6 +90,13 @@ def recorded_workload(records: Sequence[Record]) -> Workload:
         np.array([record.slo_s if np.isfinite(record.slo_s) else np.nan for record in ordered], dtype=np.float64),
         names,
     )
+
+
+def group_names(document: object) -> tuple[str, ...]:
+    """What a running system calls its groups, as `alpaserve placement` tells; empty if it does not of all."""
+    groups = document.get("groups") if isinstance(document, Mapping) else None
+    names = [group.get("name") for group in groups] if isinstance(groups, list) else []
+    return tuple(map(str, names)) if all(names) else ()
 
 
 def plan_facts(document: object) -> PlanFacts:
