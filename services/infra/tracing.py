@@ -1,6 +1,6 @@
 """Where traces are on, the span that this task works on; where they are off, nothing.
 
-Off is the default: then OpenTelemetry is not imported, and `current_span` is None at the cost of a look.
+Off is the default: then nothing of ours imports OpenTelemetry, and `current_span` is None at the cost of a look.
 """
 
 import inspect
