@@ -34,6 +34,9 @@ class ScriptedPlanner(planner_pb2_grpc.PlannerServicer):
         self.history.append(running)
         return planner_pb2.PlacementApplied(placement=running, transition_s=0.5, predicted_s=0.75)
 
+    def holds(self, model: str) -> bool:
+        return bool(self.history) and any(model in group.models for group in self.history[-1].groups)
+
     def Plan(
         self, request: planner_pb2.PlanRequest, context: grpc.ServicerContext
     ) -> Iterator[planner_pb2.PlanResponse]:
@@ -109,12 +112,16 @@ class ScriptedPlanner(planner_pb2_grpc.PlannerServicer):
     def PlaceModel(
         self, request: planner_pb2.PlaceModelRequest, context: grpc.ServicerContext
     ) -> planner_pb2.PlaceModelResponse:
-        return planner_pb2.PlaceModelResponse()
+        if self.holds(request.model):
+            return planner_pb2.PlaceModelResponse()
+        return planner_pb2.PlaceModelResponse(applied=self.run(placement_pb2.Placement(groups=[GROUP])))
 
     def WithdrawModel(
         self, request: planner_pb2.WithdrawModelRequest, context: grpc.ServicerContext
     ) -> planner_pb2.WithdrawModelResponse:
-        return planner_pb2.WithdrawModelResponse()
+        if not self.holds(request.model):
+            return planner_pb2.WithdrawModelResponse()
+        return planner_pb2.WithdrawModelResponse(applied=self.run(placement_pb2.Placement()))
 
     def RemoveModel(
         self, request: planner_pb2.RemoveModelRequest, context: grpc.ServicerContext

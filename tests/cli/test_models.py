@@ -1,4 +1,4 @@
-"""What `models add` makes of a model's source."""
+"""What `models add` makes of a model's source; and models that are placed and withdrawn."""
 
 import json
 from pathlib import Path
@@ -56,3 +56,16 @@ def test_a_source_that_cannot_be_is_told(run: Run, options: tuple[str, ...], nam
     assert (finished.exit_code, finished.stdout) == (2, "")
     assert finished.stderr.startswith("error: ")
     assert named in finished.stderr
+
+
+def test_a_model_is_placed_and_withdrawn(run: Run) -> None:
+    with planning(ScriptedPlanner()) as address:
+        planner = ("--planner", address, "--output", "json")
+        placed, again = (json.loads(run("models", "place", "m0", *planner).stdout) for _ in range(2))
+        gone, none = (json.loads(run("models", "withdraw", "m0", *planner).stdout) for _ in range(2))
+
+    assert placed["groups"][0]["models"] == ["m0"]
+    assert placed["transition_s"] == 0.5
+    assert again == {"unchanged": "m0 has its place already"}
+    assert (gone["groups"], gone["version"]) == ([], 2)
+    assert none == {"unchanged": "m0 is on no group"}

@@ -4,18 +4,19 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from alpaserve.v1 import model_pb2
+from alpaserve.v1 import model_pb2, planner_pb2
 from alpaserve_client import PlannerClient
 
 from alpaserve_cli.addresses import DEFAULT_PLANNER, PlannerOption
 from alpaserve_cli.connecting import connection
 from alpaserve_cli.files import read_text
 from alpaserve_cli.output import Output, OutputOption, print_json, print_table
+from alpaserve_cli.placement import applied_document, print_applied
 from alpaserve_cli.wire import model_spec, service_level
 from services.core.errors import InvalidArgument
 from services.core.model import DTYPES
 
-models_app = typer.Typer(help="Register, list and remove models.", no_args_is_help=True)
+models_app = typer.Typer(help="Register, list, place, withdraw and remove models.", no_args_is_help=True)
 
 NameArgument = Annotated[str, typer.Argument(help="The name that requests use.")]
 
@@ -94,6 +95,31 @@ def remove(name: NameArgument, planner: PlannerOption = DEFAULT_PLANNER, output:
         print_json({"removed": name})
     else:
         print(f"removed {name}")
+
+
+@models_app.command()
+def place(name: NameArgument, planner: PlannerOption = DEFAULT_PLANNER, output: OutputOption = Output.TABLE) -> None:
+    """Put a model on the running groups, or on free devices, where memory allows; no other model moves."""
+    with PlannerClient(planner, connection()) as client:
+        applied = client.place_model(name)
+    _print_change(applied, f"{name} has its place already", output)
+
+
+@models_app.command()
+def withdraw(name: NameArgument, planner: PlannerOption = DEFAULT_PLANNER, output: OutputOption = Output.TABLE) -> None:
+    """Take a model off every group; it stays registered, and no other model moves."""
+    with PlannerClient(planner, connection()) as client:
+        applied = client.withdraw_model(name)
+    _print_change(applied, f"{name} is on no group", output)
+
+
+def _print_change(applied: planner_pb2.PlacementApplied | None, unchanged: str, output: Output) -> None:
+    if output is Output.JSON:
+        print_json({"unchanged": unchanged} if applied is None else applied_document(applied))
+    elif applied is None:
+        print(unchanged)
+    else:
+        print_applied(applied)
 
 
 def _source(checkpoint: Path | None, config: str | None, seed: int) -> model_pb2.ModelSource | None:

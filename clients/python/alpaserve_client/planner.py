@@ -96,6 +96,20 @@ class PlannerClient(Connection):
             response = self._stub.ListModels(planner_pb2.ListModelsRequest(), timeout=self._options.timeout_s)
             return list(response.models)
 
+    def place_model(self, name: str, *, timeout_s: float | None = None) -> planner_pb2.PlacementApplied | None:
+        """Put a model where memory allows, and move no other; None if it has its place already."""
+        request = planner_pb2.PlaceModelRequest(model=name)
+        with typed_errors():
+            response = self._stub.PlaceModel(request, timeout=timeout_s, metadata=propagated())
+        return response.applied if response.HasField("applied") else None
+
+    def withdraw_model(self, name: str, *, timeout_s: float | None = None) -> planner_pb2.PlacementApplied | None:
+        """Take a model off every group, and move no other; None if it is on none."""
+        request = planner_pb2.WithdrawModelRequest(model=name)
+        with typed_errors():
+            response = self._stub.WithdrawModel(request, timeout=timeout_s, metadata=propagated())
+        return response.applied if response.HasField("applied") else None
+
     def remove_model(self, name: str) -> None:
         """Forget a model that no group holds."""
         with typed_errors():
