@@ -124,3 +124,11 @@ def test_only_the_models_of_the_test_and_its_own_groups_go() -> None:
     rest = without(placement, {"t0", "t1", "t2"}, kept=[group(0), group(1)])
 
     assert [(list(one.devices), list(one.models)) for one in rest.groups] == [([0], ["a"]), ([1], []), ([3], [])]
+
+
+def test_where_nothing_ran_before_empty_groups_stay() -> None:
+    placement = placement_pb2.Placement(groups=[group(0, 1, models=("t0",))])
+
+    rest = without(placement, {"t0"}, kept=[])
+
+    assert [(list(one.devices), list(one.models)) for one in rest.groups] == [([0, 1], [])]

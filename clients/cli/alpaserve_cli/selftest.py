@@ -34,7 +34,8 @@ def selftest(
     """Try every part of the running system, and leave it as it was found.
 
     A tiny model is registered, profiled, placed on every group, with new ones of the devices that are in none, and
-    asked on each of them; then what ran before runs again. Fails if a check does, and tries no further.
+    asked on each of them; then what ran before runs again (where nothing did, groups without models stay). Fails if a
+    check does, and tries no further.
     """
     with progress_line() as line:
         checks = Checks(lambda name: line.show(f"{name} …"))

@@ -126,6 +126,8 @@ class Trial:
         with suppress(NotFound):
             self._profiler.remove_profile(self._profile)
         running = self._planner.placement().placement
+        if not self._before.groups:
+            return f"placement {running.version} holds no model, as before"
         if _content(running) != _content(self._before):
             raise CommandError(f"placement {running.version} is not {self._before.version}: another caller changed it")
         return f"placement {running.version} is {self._before.version} again"
@@ -144,14 +146,15 @@ def unused(workers: Iterable[planner_pb2.WorkerStatus], groups: Groups) -> list[
 
 
 def without(placement: placement_pb2.Placement, models: set[str], kept: Groups) -> placement_pb2.Placement:
-    """The placement without these models, and without the groups that held nothing else, unless they are `kept`."""
+    """The placement without these models, and of the groups that held nothing else only those that are `kept`; all, if
+    none are: a placement needs a group."""
     rest = placement_pb2.Placement()
     rest.CopyFrom(placement)
     del rest.groups[:]
     known = [tuple(group.devices) for group in kept]
     for group in placement.groups:
         others = [model for model in group.models if model not in models]
-        if others or not group.models or tuple(group.devices) in known:
+        if others or not group.models or not known or tuple(group.devices) in known:
             rest.groups.add().CopyFrom(group)
             rest.groups[-1].models[:] = others
     return rest
