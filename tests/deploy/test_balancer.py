@@ -24,7 +24,7 @@ def question() -> bytes:
 
 
 def expected() -> bytes:
-    (answer,) = rules("tcp-check expect binary ")
+    (answer,) = rules("tcp-check expect min-recv 1 binary ")
     return bytes.fromhex(answer)
 
 
