@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Builds the images, brings the system up, serves a request through the published ports, loses the worker,
-# serves another, takes everything down, and fails if anything is left. Needs Docker with Compose, nothing else.
+# serves another, replaces the routers under load without losing a request, takes everything down, and fails if anything is left. Needs Docker with Compose, nothing else.
 set -euo pipefail
 cd "$(dirname "$0")"
 project=alpaserve-check
@@ -44,7 +44,7 @@ infer_within() {
 }
 
 trap take_down EXIT
-for service in router planner profiler worker cli; do
+for service in router planner profiler worker balancer cli; do
   compose build --quiet "$service"
 done
 compose up --detach --wait
@@ -57,3 +57,10 @@ infer_within 0
 compose kill worker
 compose up --detach --wait
 infer_within 120
+
+{ echo arrival_s,model; seq 0 0.05 100 | sed 's/$/,tiny/'; } >"$files/load.csv"
+alpaserve replay --workload /files/load.csv --output json >"$files/replay.json" &
+replay=$!
+./rolling.sh --project-name "$project" --file compose.yaml
+wait "$replay"
+grep -q '"failed": 0' "$files/replay.json"

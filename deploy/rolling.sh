@@ -15,5 +15,9 @@ fi
 for router in "${routers[@]}"; do
   docker stop "$router" >/dev/null
   docker rm "$router" >/dev/null
-  compose up --detach --wait --no-deps --no-recreate --scale router="${#routers[@]}" router
+  # All must be healthy before the next one goes; on a busy host that may take some looks.
+  end=$((SECONDS + 300))
+  until compose up --detach --wait --no-deps --no-recreate --scale router="${#routers[@]}" router; do
+    [ "$SECONDS" -lt "$end" ]
+  done
 done

@@ -96,3 +96,15 @@ def test_the_published_port_is_the_one_that_the_service_listens_on(name: str) ->
     (published,) = service(name)["ports"]
 
     assert published.endswith(f":{port(name)}}}:{port(name)}")
+
+
+@pytest.mark.parametrize("name", ["prometheus", "grafana"])
+def test_what_a_monitoring_service_mounts_is_there(name: str) -> None:
+    mounted = [volume.split(":")[0] for volume in service(name)["volumes"] if volume.startswith("./")]
+    assert mounted
+    assert all((DEPLOY / path).is_dir() for path in mounted)
+
+
+def test_every_service_is_scraped() -> None:
+    jobs = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yaml").read_text())["scrape_configs"]
+    assert {job["job_name"] for job in jobs} >= {*SERVICES, "balancer"}
