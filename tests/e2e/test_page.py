@@ -93,11 +93,8 @@ def test_live_figures_move_under_load_beside_the_picture(cluster: Cluster, brows
         page.goto(cluster.page)
         assert page.locator("svg .bar").count() == 3
         with traffic(cluster):
-            page.wait_for_function("Number(document.querySelector('#rate').textContent) > 1", timeout=60_000)
-            rate_per_s, met = figure(page, "rate"), num_met(page)
-            page.wait_for_function(
-                f"Number(document.querySelector('#rate').textContent) > {rate_per_s + 1}", timeout=60_000
-            )
+            rate_per_s, met = awaited(page, above=1.0), num_met(page)
+            awaited(page, above=rate_per_s + 1)
             assert num_met(page) > met
             assert 0 < figure(page, "attainment") <= 100
             assert page.locator(".spark polyline").count() >= 2
