@@ -59,7 +59,8 @@ compose up --detach --wait
 infer_within 120
 
 { echo arrival_s,model; seq 0 0.05 100 | sed 's/$/,tiny/'; } >"$files/load.csv"
-alpaserve replay --workload /files/load.csv --output json >"$files/replay.json" &
+printf '%s' '[{"input_ids": [1, 2, 3]}]' >"$files/inputs.json"
+alpaserve replay --workload /files/load.csv --inputs-json /files/inputs.json --output json >"$files/replay.json" &
 replay=$!
 ./rolling.sh --project-name "$project" --file compose.yaml
 wait "$replay"
