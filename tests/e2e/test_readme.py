@@ -15,14 +15,14 @@ SERVE, PLAN = "Serve your own models", "Plan"
 EXCEPTED = [one for one in ALL_SNIPPETS if one.section in ("Two commands", "Load-test") or one.language == "text"]
 PLANNING = [one for one in ALL_SNIPPETS if one.section == PLAN]
 SERVING = [one for one in ALL_SNIPPETS if one.section == SERVE and one not in OWN_MODEL_SNIPPETS]
-FROM_NODE = [one for one in ALL_SNIPPETS if one.readme == "clients/typescript/README.md"]
+OF_CLIENTS = [one for one in ALL_SNIPPETS if one.readme.startswith("clients/")]
 # In tests/e2e/test_security.py, where a secured system runs.
 SECURED = [one for one in ALL_SNIPPETS if one.section == "Security"]
-PROGRAMS = [one for one in SERVING if one.language != "sh"] + FROM_NODE
+PROGRAMS = [one for one in SERVING if one.language != "sh"] + OF_CLIENTS
 
 
 def test_every_snippet_is_followed_or_excepted_by_name() -> None:
-    known = [*EXCEPTED, *OWN_MODEL_SNIPPETS, *PLANNING, *SERVING, *SECURED, *FROM_NODE]
+    known = [*EXCEPTED, *OWN_MODEL_SNIPPETS, *PLANNING, *SERVING, *SECURED, *OF_CLIENTS]
 
     assert [one for one in ALL_SNIPPETS if one not in known] == []
     commands = [command for one in EXCEPTED if one.language == "sh" for command in one.commands()]
@@ -72,5 +72,5 @@ def test_serving_works_as_shown(tmp_path: Path) -> None:
     assert found is not None
     assert found.origin is not None
     with reading(tmp_path, free_ports(), Path(found.origin).parent / "model") as reader:
-        for snippet in (*SERVING, *FROM_NODE):
+        for snippet in (*SERVING, *OF_CLIENTS):
             assert shown_by(snippet, "embedding") in reader.follow(snippet)
