@@ -14,7 +14,7 @@ SERVE, PLAN = "Serve your own models", "Plan"
 # The picture; what this runs within; and what takes minutes, or a public trace.
 EXCEPTED = [one for one in ALL_SNIPPETS if one.section in ("Two commands", "Load-test") or one.language == "text"]
 PLANNING = [one for one in ALL_SNIPPETS if one.section == PLAN]
-SERVING = [one for one in ALL_SNIPPETS if one.section == SERVE and one not in OWN_MODEL_SNIPPETS]
+SERVING = [one for one in ALL_SNIPPETS if one.section in (SERVE, "Traces") and one not in OWN_MODEL_SNIPPETS]
 OF_CLIENTS = [one for one in ALL_SNIPPETS if one.readme.startswith("clients/")]
 # In tests/e2e/test_security.py, where a secured system runs.
 SECURED = [one for one in ALL_SNIPPETS if one.section == "Security"]
