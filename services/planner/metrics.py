@@ -8,6 +8,7 @@ import structlog
 from prometheus_client import Counter, Gauge, Histogram
 
 from services.infra.background import repeating
+from services.infra.meters import PLACEMENT_VERSION
 from services.infra.store.connection import OUTAGES
 from services.infra.store.members import MemberStore
 from services.infra.store.placements import PlacementStore
@@ -25,7 +26,6 @@ SEARCH_SECONDS = Histogram(
 SIMULATIONS = Counter("alpaserve_plan_simulations", "Placements that searches simulated.")
 TRANSITIONS = Counter("alpaserve_transitions", "Transitions that ended, by result.", ["result"])
 TRANSITION_SECONDS = Histogram("alpaserve_transition_seconds", "How long transitions took.", buckets=_BUCKETS_S)
-VERSION = Gauge("alpaserve_placement_version", "The placement version that runs, as the planner knows it.")
 WORKERS = Gauge("alpaserve_workers", "Workers that are alive.")
 ROUTERS = Gauge("alpaserve_routers", "Routers that are alive.")
 GROUPS = Gauge("alpaserve_groups", "Groups of the placement, by whether their leaders tell of themselves.", ["state"])
@@ -82,6 +82,6 @@ class Roll:
         states = await self._queues.get([group.name for group in current.groups])
         WORKERS.set(len(await self._members.workers()))
         ROUTERS.set(len(await self._members.router_versions()))
-        VERSION.set(current.version)
+        PLACEMENT_VERSION.set(current.version)
         GROUPS.labels("alive").set(len(states))
         GROUPS.labels("silent").set(len(current.groups) - len(states))

@@ -11,6 +11,7 @@ from redis.asyncio import Redis
 
 from services.infra.background import background, repeating
 from services.infra.logs import configure_logs
+from services.infra.meters import PLACEMENT_VERSION
 from services.infra.server import Server, stop_signal
 from services.infra.settings import load_settings
 from services.infra.store.activity import ActivityStore
@@ -25,7 +26,6 @@ from services.router.dispatcher import Dispatcher
 from services.router.door import Door
 from services.router.groups import Groups
 from services.router.holdings import Holdings
-from services.router.metrics import VERSION
 from services.router.oip.contract import add_inference, public_file
 from services.router.oip.repository import Repository
 from services.router.oip.servicer import InferenceServicer
@@ -87,7 +87,7 @@ async def serve(settings: RouterSettings) -> None:
     with suppress(*OUTAGES):
         await members.announce_router(name, dispatcher.groups.view.deployment.version)
     REGISTRY.register(dispatcher.requests)
-    VERSION.set_function(lambda: dispatcher.groups.view.deployment.version)
+    PLACEMENT_VERSION.set_function(lambda: dispatcher.groups.view.deployment.version)
     await server.start()
     async with background(
         follow_placements(dispatcher, repository, placements, members, name),

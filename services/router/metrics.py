@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from enum import StrEnum
 from time import monotonic
 
-from prometheus_client import Gauge
 from prometheus_client.core import CounterMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -28,7 +27,6 @@ class Outcome(StrEnum):
     CANCELLED = "cancelled"
 
 
-VERSION = Gauge("alpaserve_placement_version", "The placement version that requests are served under.")
 # A caller's clock may be ahead by so much of what the network took.
 HANGING_UP_S = 0.02
 MISSED = (Outcome.LATE, Outcome.REJECTED, Outcome.FAILED)
