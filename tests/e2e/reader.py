@@ -33,7 +33,7 @@ _TYPESCRIPT_FLAGS: Final = (
 @dataclass
 class Reader:
     """Does what snippets say in a directory that looks like the repository's root; `ports` are those of the router,
-    the planner and the profiler."""
+    the planner, the profiler and the planner's page."""
 
     directory: Path
     ports: Sequence[int]
@@ -100,7 +100,7 @@ class Reader:
         return _PORTS.sub(lambda found: str(self.ports[int(found[1]) - 1]), text)
 
     def _environment(self) -> dict[str, str]:
-        services = zip(("ROUTER", "PLANNER", "PROFILER"), self.ports, strict=True)
+        services = zip(("ROUTER", "PLANNER", "PROFILER"), self.ports[:3], strict=True)
         addresses = {f"ALPASERVE_{service}": f"127.0.0.1:{port}" for service, port in services}
         path = os.pathsep.join((str(Path(sys.prefix) / "bin"), os.environ["PATH"]))
         return os.environ | addresses | {"HOME": str(self.directory), "PATH": path}
