@@ -6,12 +6,7 @@ The client's own counters take a lock for every observation, some microseconds; 
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 
-from prometheus_client import Gauge
 from prometheus_client.core import HistogramMetricFamily
-
-PLACEMENT_VERSION = Gauge(
-    "alpaserve_placement_version", "The placement version that a router serves under, or that a planner knows to run."
-)
 
 # Upper bounds in seconds, for SLOs from 10 ms to a minute: steps of a third up to a second, then wider ones.
 LATENCY_BOUNDS_S = (

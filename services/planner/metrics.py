@@ -8,7 +8,7 @@ import structlog
 from prometheus_client import Counter, Gauge, Histogram
 
 from services.infra.background import repeating
-from services.infra.meters import PLACEMENT_VERSION
+from services.infra.placement_version import PLACEMENT_VERSION
 from services.infra.store.connection import OUTAGES
 from services.infra.store.members import MemberStore
 from services.infra.store.placements import PlacementStore

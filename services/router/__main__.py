@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 
 from services.infra.background import background, repeating
 from services.infra.logs import configure_logs
-from services.infra.meters import PLACEMENT_VERSION
+from services.infra.placement_version import PLACEMENT_VERSION
 from services.infra.server import Server, stop_signal
 from services.infra.settings import load_settings
 from services.infra.store.activity import ActivityStore

@@ -77,6 +77,7 @@ async def test_a_placement_changes_versions_transitions_and_memory(watched: Clus
     version = watched.apply(group(1, 1, [5], "measured")).applied.placement.version
     assert metrics.sum("alpaserve_transitions_total", "planner", result="applied") == applied + 1
     assert metrics.values("alpaserve_placement_version", *ROUTERS) == [version] * 2
+    assert metrics.values("alpaserve_placement_version", "worker", "profiler") == []
     held = [metrics.sum("alpaserve_device_weights_bytes", "worker", device=str(device)) for device in range(8)]
     assert held == [0, 0, 0, 0, 0, 3_000_000_000, 0, 0]
     assert set(metrics.values("alpaserve_device_memory_bytes", "worker")) == {16_000_000_000}
