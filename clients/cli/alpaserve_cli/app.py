@@ -41,7 +41,7 @@ class Commands(LazyGroup):
             "profile",
             "alpaserve_cli.profile",
             "profile",
-            "Profile MODELS under parallel configs; or --import, --import-alpa, --list, --show, --remove what is.",
+            "Profile MODELS under parallel configs; or --import, --import-alpa, --list, --show, --remove profiles.",
         ),
         Entry(
             "simulate", "alpaserve_cli.simulate", "simulate", "Simulate a placement on a workload, request by request."
@@ -56,9 +56,9 @@ class Commands(LazyGroup):
             "report",
             "alpaserve_cli.report",
             "report",
-            "Write a placement under a workload, predicted and as a replay measured it, as one HTML file.",
+            "Write a placement under a workload as one HTML file, which needs nothing beside it.",
         ),
-        Entry("models", "alpaserve_cli.models", "models_app", "Register, list and remove models."),
+        Entry("models", "alpaserve_cli.models", "models_app", "Register, list, place, withdraw and remove models."),
         Entry("workload", "alpaserve_cli.workload", "workload_app", "Draw, read, change and describe workloads."),
         Entry(
             "decisions",
@@ -70,9 +70,14 @@ class Commands(LazyGroup):
             "certificates",
             "alpaserve_cli.certificates",
             "certificates",
-            "Make a certificate authority for development, and certificates and tokens.",
+            "Make a CA, a certificate for services, one for clients, and a token for each scope.",
         ),
-        Entry("status", "alpaserve_cli.status", "status", "Show the running system."),
+        Entry(
+            "status",
+            "alpaserve_cli.status",
+            "status",
+            "Show the running system. With --watch, live in a terminal, else as a JSON document a line.",
+        ),
         Entry(
             "selftest",
             "alpaserve_cli.selftest",

@@ -51,7 +51,7 @@ def profile(
     profiler: ProfilerOption = DEFAULT_PROFILER,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Profile MODELS under parallel configs; or --import, --import-alpa, --list, --show, --remove what is stored."""
+    """Profile MODELS under parallel configs; or --import, --import-alpa, --list, --show, --remove profiles."""
     given = [bool(models), file is not None, alpa_file is not None, show_names, bool(shown), bool(removed)]
     if given.count(True) != 1:
         raise InvalidArgument("give one of MODELS, --import, --import-alpa, --list, --show and --remove")
