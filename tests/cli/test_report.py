@@ -33,6 +33,13 @@ def test_a_plan_becomes_one_file(files: list[str], tmp_path: Path) -> None:
     assert "87.50 %" in page
 
 
+def test_the_file_is_named_as_json(files: list[str], tmp_path: Path) -> None:
+    asked = [*files, "--workload", str(tmp_path / "load.csv"), "--output", "json"]
+    result = CliRunner().invoke(app, asked, catch_exceptions=False)
+
+    assert json.loads(result.stdout) == {"out": str(tmp_path / "report.html")}
+
+
 def test_records_alone_are_their_own_workload(files: list[str], tmp_path: Path) -> None:
     CliRunner().invoke(app, [*files, "--records", str(tmp_path / "records.csv")], catch_exceptions=False)
 

@@ -9,6 +9,7 @@ import numpy as np
 import typer
 
 from alpaserve_cli.files import read_document, read_lines, read_placement, read_profiles, read_spec, read_workload
+from alpaserve_cli.output import Output, OutputOption, print_json
 from alpaserve_cli.simulate import PROFILES, SPEC, WORKLOAD
 from alpaserve_cli.simulate_here import read_windows
 from services.core.errors import InvalidArgument
@@ -36,6 +37,7 @@ def report(
     title: Annotated[str, typer.Option("--title", help="What it is headed with.")] = "",
     begin: Annotated[float | None, typer.Option("--begin", min=0, help="Where timelines begin, in seconds.")] = None,
     length: Annotated[float | None, typer.Option("--length", help="How many seconds timelines show.")] = None,
+    output: OutputOption = Output.TABLE,
 ) -> None:
     """Write a placement under a workload as one HTML file, which needs nothing beside it.
 
@@ -65,6 +67,8 @@ def report(
         part=Part(begin, length),
     )
     write_page(page, out)
+    if output is Output.JSON:
+        print_json({"out": str(out)})
 
 
 def made_at() -> str:
