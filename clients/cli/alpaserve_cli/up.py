@@ -203,6 +203,8 @@ def members(layout: Layout, directory: Path, redis_url: str, drain_s: float) -> 
         "ALPASERVE_DRAIN_S": str(drain_s),
         # A start is told from the log; fewer lines than info would hide it.
         "ALPASERVE_LOG_LEVEL": "debug" if os.environ.get("ALPASERVE_LOG_LEVEL") == "debug" else "info",
+        # One port that all of them would take.
+        "ALPASERVE_METRICS_PORT": "0",
     }
     devices = {
         "ALPASERVE_EXECUTOR": layout.executor,
