@@ -1,5 +1,6 @@
 """The containers are told what their services read."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -93,9 +94,21 @@ def test_a_router_drains_for_longer_than_the_balancer_takes_to_notice() -> None:
 
 @pytest.mark.parametrize("name", ["balancer", "planner", "profiler"])
 def test_the_published_port_is_the_one_that_the_service_listens_on(name: str) -> None:
-    (published,) = service(name)["ports"]
+    published = service(name)["ports"][0]
 
     assert published.endswith(f":{port(name)}}}:{port(name)}")
+
+
+def test_the_planners_page_is_published_where_it_is() -> None:
+    page = service("planner")["environment"]["ALPASERVE_PAGE_PORT"]
+
+    assert service("planner")["ports"][1:] == [f"${{PAGE_PUBLISH:-127.0.0.1:{page}}}:{page}"]
+
+
+def test_every_variable_that_compose_reads_is_explained() -> None:
+    read = {name for path in DEPLOY.glob("compose*.yaml") for name in re.findall(r"(?<!\$)\$\{(\w+)", path.read_text())}
+    assert read
+    assert {name for name in read if f"`{name}`" not in (DEPLOY / "README.md").read_text()} == set()
 
 
 @pytest.mark.parametrize("name", ["prometheus", "grafana"])
