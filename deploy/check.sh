@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
-# Builds the images, brings the system up, serves a request through the published ports, loses the worker,
-# serves another, replaces the routers under load without losing a request, takes everything down, and fails if anything is left. Needs Docker with Compose, nothing else.
+# Builds the images, brings the system up, serves a request through the published ports, loses the worker, serves
+# another, replaces the routers under load without losing a request, takes everything down, and fails if anything is
+# left. Needs Docker with Compose, nothing else.
 set -euo pipefail
 cd "$(dirname "$0")"
 project=alpaserve-check
+load=$project-load
 files=$(mktemp -d)
 chmod 755 "$files"
 printf '%s' '{"model_type": "bert", "vocab_size": 64, "hidden_size": 32, "num_hidden_layers": 2,' \
@@ -16,6 +18,9 @@ compose() { docker compose --project-name "$project" --file compose.yaml "$@"; }
 # From outside the system's network, as a client on this host would.
 alpaserve() { docker run --rm --network host --read-only --tmpfs /tmp --volume "$files:/files:ro" alpaserve-cli "$@"; }
 
+# How many requests the load has sent so far.
+sent() { docker logs "$load" 2>&1 >/dev/null | grep -o '"num_sent": [0-9]*' | tail -n 1 | cut -d ' ' -f 2; }
+
 left() {
   docker ps --all --quiet --filter "label=com.docker.compose.project=$project"
   docker volume ls --quiet --filter "label=com.docker.compose.project=$project"
@@ -26,6 +31,7 @@ take_down() {
   local status=$?
   trap - EXIT
   if [ "$status" -ne 0 ]; then compose logs --tail 20; fi
+  docker rm --force "$load" >/dev/null 2>&1 || true
   compose down --volumes || status=1
   rm -r "$files"
   if [ -n "$(left)" ]; then
@@ -58,10 +64,17 @@ compose kill worker
 compose up --detach --wait
 infer_within 120
 
-{ echo arrival_s,model; seq 0 0.05 100 | sed 's/$/,tiny/'; } >"$files/load.csv"
+# For longer than replacing takes; Ctrl-C ends it, and it reports what it sent.
+{ echo arrival_s,model; seq 0 0.05 1200 | sed 's/$/,tiny/'; } >"$files/load.csv"
 printf '%s' '[{"input_ids": [1, 2, 3]}]' >"$files/inputs.json"
-alpaserve replay --workload /files/load.csv --inputs-json /files/inputs.json --output json >"$files/replay.json" &
-replay=$!
+docker run --detach --name "$load" --network host --read-only --tmpfs /tmp --volume "$files:/files:ro" alpaserve-cli \
+  replay --workload /files/load.csv --inputs-json /files/inputs.json --output json --progress json >/dev/null
 ./rolling.sh --project-name "$project" --file compose.yaml
-wait "$replay"
+sleep 3
+replaced=$(sent)
+sleep 5
+[ "$(sent)" -gt "$replaced" ]
+docker kill --signal INT "$load" >/dev/null
+[ "$(docker wait "$load")" -eq 0 ]
+docker logs "$load" 2>/dev/null >"$files/replay.json"
 grep -q '"failed": 0' "$files/replay.json"
