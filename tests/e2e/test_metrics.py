@@ -9,7 +9,7 @@ import pytest
 from alpaserve_client import AlpaServeClientError, DeadlineExceeded, NotFound, SloUnattainable
 
 from tests.e2e.cluster import Cluster, group, model, slo
-from tests.e2e.scraping import ALERTS, DEPLOY, dashboard_expressions, metric_names, rules
+from tests.e2e.scraping import ALERTS, DEPLOY, Metrics, dashboard_expressions, metric_names, rules
 from tests.waiting import until
 
 INPUTS = {"input_ids": np.arange(4, dtype=np.int64)}
@@ -26,7 +26,7 @@ def watched(cluster: Cluster) -> Cluster:
 
 
 async def test_figures_are_what_clients_saw(watched: Cluster) -> None:
-    metrics = watched.metrics
+    counted = figures(watched.metrics)
     took_s = 0.0
     async with watched.client(0) as one, watched.client(1) as other:
         for client in (one, other, one):
@@ -39,24 +39,52 @@ async def test_figures_are_what_clients_saw(watched: Cluster) -> None:
             await other.infer("measured", INPUTS, slo_s=-1)
         with pytest.raises(DeadlineExceeded):
             await one.infer("measured", INPUTS, slo_s=1e-6)
-    outcomes = {
-        outcome: metrics.sum("alpaserve_requests_total", *ROUTERS, model="measured", outcome=outcome)
-        for outcome in ("served", "late", "rejected", "failed", "cancelled")
+    more = {name: figure - counted[name] for name, figure in figures(watched.metrics).items()}
+    assert 3 * 0.02 < more.pop("latency") < took_s
+    assert more == {
+        "served": 3,
+        "late": 1,
+        "rejected": 0,
+        "failed": 0,
+        "cancelled": 0,
+        "arrivals": 4,
+        "deadlines met": 3,
+        "deadlines missed": 1,
+        "latencies": 3,
+        "predictions": 3,
+        "sluggish rejected by r1": 1,
+        "sluggish deadlines missed": 1,
     }
-    assert outcomes == {"served": 3, "late": 1, "rejected": 0, "failed": 0, "cancelled": 0}
-    assert metrics.sum("alpaserve_requests_total", "r1", model="sluggish", outcome="rejected") == 1
-    assert metrics.sum("alpaserve_arrivals_total", *ROUTERS, model="measured") == 4
-    assert metrics.sum("alpaserve_deadlines_total", *ROUTERS, model="measured", result="met") == 3
-    assert metrics.sum("alpaserve_deadlines_total", *ROUTERS, model="measured", result="missed") == 1
-    assert metrics.sum("alpaserve_deadlines_total", *ROUTERS, model="sluggish", result="missed") == 1
-    assert metrics.sum("alpaserve_request_latency_seconds_count", *ROUTERS, model="measured") == 3
-    assert 3 * 0.02 < metrics.sum("alpaserve_request_latency_seconds_sum", *ROUTERS, model="measured") < took_s
-    assert metrics.sum("alpaserve_prediction_error_seconds_bucket", *ROUTERS, model="measured", le="+Inf") == 3
+
+
+def figures(metrics: Metrics) -> dict[str, float]:
+    """What both routers have counted so far, which others may have asked before."""
+
+    def of(name: str, *processes: str, model: str = "measured", **labels: str) -> float:
+        return metrics.sum(f"alpaserve_{name}", *(processes or ROUTERS), model=model, **labels)
+
+    outcomes = ("served", "late", "rejected", "failed", "cancelled")
+    return {outcome: of("requests_total", outcome=outcome) for outcome in outcomes} | {
+        "arrivals": of("arrivals_total"),
+        "deadlines met": of("deadlines_total", result="met"),
+        "deadlines missed": of("deadlines_total", result="missed"),
+        "latencies": of("request_latency_seconds_count"),
+        "latency": of("request_latency_seconds_sum"),
+        "predictions": of("prediction_error_seconds_bucket", le="+Inf"),
+        "sluggish rejected by r1": of("requests_total", "r1", model="sluggish", outcome="rejected"),
+        "sluggish deadlines missed": of("deadlines_total", model="sluggish", result="missed"),
+    }
 
 
 async def test_leaders_tell_how_busy_they_are_through_their_worker(watched: Cluster) -> None:
     metrics = watched.metrics
     pipeline, alone = (one.name for one in watched.placement().groups)
+
+    def of_alone(name: str) -> float:
+        return metrics.sum(f"alpaserve_{name}", "worker", group=alone)
+
+    names = ("queue_time_seconds_count", "queue_time_seconds_sum", "stage_busy_seconds_total")
+    count, queue_s, busy_s = map(of_alone, names)
     async with watched.client() as client:
         slow = [asyncio.create_task(client.infer("sluggish", INPUTS)) for _ in range(3)]
         await until(lambda: metrics.values("alpaserve_queue_length", "worker", group=alone) == [2])
@@ -64,11 +92,11 @@ async def test_leaders_tell_how_busy_they_are_through_their_worker(watched: Clus
         await client.infer("measured", INPUTS)
         results = await asyncio.gather(*slow)
     executed_s = sum(result.execution_time_s for result in results)
-    await until(lambda: metrics.sum("alpaserve_queue_time_seconds_count", "worker", group=alone) == 3)
-    assert metrics.sum("alpaserve_stage_busy_seconds_total", "worker", group=alone) == pytest.approx(executed_s)
+    await until(lambda: of_alone("queue_time_seconds_count") == count + 3)
+    assert of_alone("stage_busy_seconds_total") - busy_s == pytest.approx(executed_s)
     assert len(metrics.values("alpaserve_stage_busy_seconds_total", "worker", group=pipeline)) == 2
     waited_s = sum(result.queue_time_s for result in results)
-    assert metrics.sum("alpaserve_queue_time_seconds_sum", "worker", group=alone) == pytest.approx(waited_s)
+    assert of_alone("queue_time_seconds_sum") - queue_s == pytest.approx(waited_s)
 
 
 async def test_a_placement_changes_versions_transitions_and_memory(watched: Cluster) -> None:

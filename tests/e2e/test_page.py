@@ -14,21 +14,21 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.e2e.cluster import Cluster
 
-CHROMIUM = shutil.which("chromium")
 RATE_PER_S = 15
 PAGES = ("/", "/models/quick", "/timeline", "/what-if", "/history")
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(300),
-    pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium on the PATH"),
 ]
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    found = shutil.which("chromium")
+    assert found is not None, "chromium is missing: apt-get install --no-install-recommends chromium"
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
         yield browser
         browser.close()
 

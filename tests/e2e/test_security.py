@@ -14,6 +14,7 @@ import pytest
 import yaml
 from alpaserve.v1 import leader_pb2, model_pb2, planner_pb2, worker_pb2, worker_pb2_grpc
 from alpaserve_cli.authority import Authority
+from alpaserve_cli.health import is_healthy
 from alpaserve_client import (
     AlpaServeClientError,
     InvalidArgument,
@@ -106,8 +107,11 @@ def test_no_connection_comes_about_with_a_wrong_end(system: Secured, service: st
     tls = other_ends(system)[who]
     options = system.options(system.token("admin") if tls else "", tls) if tls else None
 
-    with PlannerClient(system.addresses[service], options) as client, pytest.raises(Unavailable):
+    address = system.addresses[service]
+    with PlannerClient(address, options) as client, pytest.raises(Unavailable):
         client.status()
+
+    assert is_healthy(address, system.tls())
 
 
 def test_a_leader_lets_routers_in_and_nobody_else(system: Secured) -> None:
@@ -191,8 +195,10 @@ def test_a_command_says_what_its_token_lacks(system: Secured) -> None:
     assert (refused.returncode, refused.stderr) == (1, "error: needs scope plan; token 'infer' has infer\n")
 
 
-def test_nothing_that_was_written_holds_a_secret(system: Secured) -> None:
-    """The last test: it ends the system, and reads what all of it left."""
+def test_nothing_that_was_written_holds_a_secret(system: Secured, request: pytest.FixtureRequest) -> None:
+    """Ends the system, and reads what all of it left."""
+    mine = [item for item in request.session.items if item.path == request.path]
+    assert mine[-1] is request.node, "it must be the last of this file"
     secrets = {*system.secrets(), STRANGER}
     system.process.terminate()
     system.process.wait(timeout=60)
