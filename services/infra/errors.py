@@ -20,6 +20,8 @@ log = structlog.get_logger()
 
 DOMAIN = "alpaserve"
 DETAILS = "grpc-status-details-bin"
+# A message may repeat what a caller sent, and a status travels in trailers, which have bounds of their own.
+MAX_TOLD_BYTES = 1_000
 
 # error → status, reason of ErrorInfo (None: no ErrorInfo). The nearest ancestor's row holds.
 STATUS: dict[type[errors.AlpaServeError], tuple[grpc.StatusCode, str | None]] = {
@@ -74,14 +76,21 @@ def error_details(error: errors.AlpaServeError, reason: str) -> list[any_pb2.Any
     return packed
 
 
+def told(error: errors.AlpaServeError) -> str:
+    """The message of an error, or the beginning of a long one."""
+    message = str(error).encode(errors="replace")
+    whole = len(message) <= MAX_TOLD_BYTES
+    return message[:MAX_TOLD_BYTES].decode(errors="ignore") + ("" if whole else " …")
+
+
 async def abort(context: grpc.aio.ServicerContext[Any, Any], error: errors.AlpaServeError) -> None:
     """End the call with the status of an error."""
-    code, reason = status_of(error)
+    (code, reason), message = status_of(error), told(error)
     if reason is None:
-        await context.abort(code, str(error))
+        await context.abort(code, message)
     number = code_pb2.Code.Value(code.name)
-    status = status_pb2.Status(code=number, message=str(error), details=error_details(error, str(reason)))
-    await context.abort(code, str(error), ((DETAILS, status.SerializeToString()),))
+    status = status_pb2.Status(code=number, message=message, details=error_details(error, str(reason)))
+    await context.abort(code, message, ((DETAILS, status.SerializeToString()),))
 
 
 def told_details(error: grpc.aio.AioRpcError) -> tuple[tuple[str, str | bytes], ...]:

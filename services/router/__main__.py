@@ -76,7 +76,7 @@ async def serve(settings: RouterSettings) -> None:
     dispatcher = Dispatcher(groups, ModelStore(redis).is_registered)
     server = Server(settings, "router", shares_port=settings.shares_port)
     holdings = Holdings(settings.max_in_flight, settings.max_in_flight_bytes)
-    door = Door(dispatcher, holdings, settings.receive_timeout_s)
+    door = Door(dispatcher, holdings, settings.receive_timeout_s, settings.max_message_bytes)
     server.add(RouterServicer(door), add_router, router_pb2.DESCRIPTOR, "Router")
     repository = Repository(redis, dispatcher.groups, settings)
     inference = InferenceServicer(door, repository, Statistics(), server.gate)

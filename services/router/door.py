@@ -9,11 +9,11 @@ import uuid
 from collections.abc import Awaitable, Callable
 from itertools import count
 from time import monotonic
-from typing import Any
+from typing import Any, TypeVar
 
 import grpc
 
-from services.core.errors import DeadlinePassed, InvalidArgument
+from services.core.errors import DeadlinePassed, InvalidArgument, InvalidInput
 from services.infra.expiry import Expiries
 from services.router.call import NO_CALL, Call, Reply
 from services.router.dispatcher import Dispatcher
@@ -23,12 +23,18 @@ from services.router.trace import request_trace
 Context = grpc.aio.ServicerContext[Any, Any]
 ReadCall = Callable[[bytes, float, float], Call]
 """A call from a message, the instant of its arrival, and the one it expires at."""
+AnswerT = TypeVar("AnswerT")
+
+MAX_ID_BYTES = 256
 
 
 class Door:
     """One for all protocols: they share what a router holds at once."""
 
-    def __init__(self, dispatcher: Dispatcher, holdings: Holdings, receive_timeout_s: float) -> None:
+    def __init__(
+        self, dispatcher: Dispatcher, holdings: Holdings, receive_timeout_s: float, max_message_bytes: int
+    ) -> None:
+        self.max_message_bytes = max_message_bytes
         self._dispatcher = dispatcher
         self._holdings = holdings
         self._receive_timeout_s = receive_timeout_s
@@ -37,9 +43,13 @@ class Door:
         self._expiries = Expiries()
 
     async def infer(
-        self, context: Context, receive: Callable[[], Awaitable[bytes]], read: ReadCall
-    ) -> tuple[Call, Reply]:
-        """Take a message by `receive`, understand it by `read`, and have its request served.
+        self,
+        context: Context,
+        receive: Callable[[], Awaitable[bytes]],
+        read: ReadCall,
+        write: Callable[[Call, Reply], AnswerT],
+    ) -> AnswerT:
+        """Take a message by `receive`, understand it by `read`, have its request served, and answer it by `write`.
 
         Raises: what the dispatcher raises; SloUnattainable if this router holds too much already.
         """
@@ -52,20 +62,22 @@ class Door:
                 arrival_s, left_s = monotonic(), context.time_remaining()
                 call = read(content, arrival_s, math.inf if left_s is None else arrival_s + left_s)
                 del content
+                self._check(call)
                 if trace is not None:
                     call.trace = trace.received(call)
                 reply = await self._dispatcher.infer(call)
             finally:
                 self._holdings.leave(num_bytes)
+            answer = write(call, reply)
         except BaseException as error:
-            self._dispatcher.requests.ended(call, error)
+            outcome = self._dispatcher.requests.ended(call, error)
             if trace is not None:
-                trace.ended(error)
+                trace.ended(outcome)
             raise
-        self._dispatcher.requests.answered(call, reply)
+        outcome = self._dispatcher.requests.answered(call, reply)
         if trace is not None:
-            trace.ended()
-        return call, reply
+            trace.ended(outcome)
+        return answer
 
     async def received(self, context: Context) -> bytes:
         """The one message of a call. Raises: DeadlinePassed if it takes too long; InvalidArgument if there is none."""
@@ -77,6 +89,15 @@ class Door:
         if not isinstance(content, bytes):
             raise InvalidArgument("the call has no message")
         return content
+
+    def _check(self, call: Call) -> None:
+        """Whoever sends a leader more than it takes breaks the connection of all. Raises: InvalidArgument."""
+        if (num_bytes := len(call.request_id.encode())) > MAX_ID_BYTES:
+            raise InvalidArgument(f"a request id of {num_bytes} bytes, allowed are {MAX_ID_BYTES}")
+        if (num_bytes := len(call.content)) > self.max_message_bytes:
+            raise InvalidInput(
+                f"a request of {num_bytes} bytes on its way to a group, allowed are {self.max_message_bytes}"
+            )
 
     def new_request_id(self) -> str:
         return f"{self._prefix}{next(self._numbers):x}"

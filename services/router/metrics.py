@@ -56,20 +56,24 @@ class Requests(Collector):
         self.arrivals: Counter[str] = Counter()
         self._told: tuple[Counter[str], dict[str, Deadlines]] = Counter(), {}
 
-    def answered(self, call: Call, reply: Reply) -> None:
+    def answered(self, call: Call, reply: Reply) -> Outcome:
+        """With an answer, in time or late."""
         now_s = monotonic()
         latency_s = now_s - call.arrival_s
         requests = self._of(call.model)
-        requests.num[Outcome.SERVED if now_s <= call.deadline_s else Outcome.LATE] += 1
+        outcome = Outcome.SERVED if now_s <= call.deadline_s else Outcome.LATE
+        requests.num[outcome] += 1
         requests.latency_s.observe(latency_s)
         requests.prediction_error_s.observe(reply.predicted_finish_s - latency_s)
+        return outcome
 
-    def ended(self, call: Call, error: BaseException) -> None:
+    def ended(self, call: Call, error: BaseException) -> Outcome:
         """Without an answer. Who hangs up as the deadline passes is told no less that it did."""
         outcome = outcome_of(error)
         if outcome is Outcome.CANCELLED and monotonic() > call.deadline_s - HANGING_UP_S:
             outcome = Outcome.LATE
         self._of(call.model).num[outcome] += 1
+        return outcome
 
     def news(self) -> tuple[dict[str, int], dict[str, Deadlines]]:
         """Arrivals and deadlines of known models since the last call."""

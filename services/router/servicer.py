@@ -24,8 +24,7 @@ class RouterServicer:
 
     async def Infer(self, requests: AsyncIterator[bytes], context: Context) -> bytes:
         """One serialized request in, one serialized response out."""
-        call, reply = await self._door.infer(context, partial(self._door.received, context), self._read)
-        return response(call, reply, monotonic())
+        return await self._door.infer(context, partial(self._door.received, context), self._read, response)
 
     def _read(self, content: bytes, arrival_s: float, expires_s: float) -> Call:
         """Raises: InvalidArgument, naming the offending value."""
@@ -51,14 +50,14 @@ def head_of(content: bytes) -> leader_pb2.InferHead:
     return head
 
 
-def response(call: Call, reply: Reply, now_s: float) -> bytes:
+def response(call: Call, reply: Reply) -> bytes:
     """A serialized InferResponse: of protobuf messages that follow each other, each adds its fields."""
     known = router_pb2.InferResponse(
         request_id=call.request_id,
         placement_version=reply.placement_version,
         group=reply.group,
         predicted_finish_s=reply.predicted_finish_s,
-        router_time_s=now_s - call.arrival_s,
+        router_time_s=monotonic() - call.arrival_s,
     )
     return known.SerializeToString() + reply.served.response
 

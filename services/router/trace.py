@@ -56,9 +56,8 @@ class RequestTrace:
             span.note(outcome=outcome.value)
             span.end()
 
-    def ended(self, error: BaseException | None = None) -> None:
-        """The request has its answer, or the error instead of one."""
-        outcome = Outcome.SERVED if error is None else outcome_of(error)
+    def ended(self, outcome: Outcome) -> None:
+        """The request has its answer, or an error instead of one."""
         self._part.end()
         self._call.note(outcome=outcome.value)
 

@@ -125,6 +125,16 @@ async def test_an_error_ends_the_call_with_its_status_and_message(
     assert (failed.code(), failed.details()) == (code, "m")
 
 
+@pytest.mark.parametrize("kind", [errors.InvalidArgument, errors.Draining])
+async def test_a_status_repeats_only_the_beginning_of_what_is_long(
+    raising: Raising, stub: Any, kind: type[errors.AlpaServeError]
+) -> None:
+    raising.error = kind("no " + 100_000 * "🔥")
+    failed = await ended(stub.ListProfiles(profiler_pb2.ListProfilesRequest()))
+    assert failed.code() is status_of(raising.error)[0]
+    assert failed.details() == "no " + 249 * "🔥" + " …"
+
+
 async def test_an_unattainable_slo_tells_both_times_and_when_to_come_back(raising: Raising, stub: Any) -> None:
     raising.error = errors.SloUnattainable("late", predicted_s=2.5, allowed_s=1.25, retry_after_s=1.5)
     failed = await ended(stub.ListProfiles(profiler_pb2.ListProfilesRequest()))

@@ -52,14 +52,14 @@ def test_an_error_is_an_outcome(error: BaseException, outcome: Outcome) -> None:
 
 @pytest.mark.parametrize(("left_s", "outcome"), [(60.0, "cancelled"), (0.0, "late")])
 def test_who_hangs_up_at_the_deadline_was_answered_too_late(requests: Requests, left_s: float, outcome: str) -> None:
-    requests.ended(call(left_s=left_s), asyncio.CancelledError())
-    assert num(requests) == {outcome: 1}
+    told = requests.ended(call(left_s=left_s), asyncio.CancelledError())
+    assert num(requests) == {told: 1} == {outcome: 1}
 
 
 @pytest.mark.parametrize(("left_s", "outcome"), [(60.0, "served"), (-1.0, "late")])
 def test_an_answer_is_in_time_or_late(requests: Requests, left_s: float, outcome: str) -> None:
-    requests.answered(call(left_s=left_s), Reply(leader_pb2.Served(), 1, "g1", 0.1))
-    assert num(requests) == {outcome: 1}
+    told = requests.answered(call(left_s=left_s), Reply(leader_pb2.Served(), 1, "g1", 0.1))
+    assert num(requests) == {told: 1} == {outcome: 1}
 
 
 def test_models_that_nobody_registered_share_the_empty_name(requests: Requests) -> None:

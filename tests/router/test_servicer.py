@@ -6,7 +6,7 @@ from typing import Any
 
 import grpc
 import pytest
-from alpaserve.v1 import router_pb2
+from alpaserve.v1 import router_pb2, tensor_pb2
 from grpc import aio
 
 from services.infra.calls import Calls
@@ -21,6 +21,7 @@ from tests.waiting import until
 
 INFER = "/alpaserve.v1.Router/Infer"
 RECEIVE_TIMEOUT_S = 0.2
+LARGEST_BYTES = 1_000
 REQUEST = router_pb2.InferRequest(model="patient", inputs=INPUTS, request_id="mine")
 
 
@@ -28,7 +29,8 @@ REQUEST = router_pb2.InferRequest(model="patient", inputs=INPUTS, request_id="mi
 async def channel(dispatcher: Dispatcher) -> AsyncIterator[aio.Channel]:
     """To a router that holds two requests, and messages of a hundred bytes beside another."""
     server = aio.server()
-    guarded: Any = Guarded(RouterServicer(Door(dispatcher, Holdings(2, 100), RECEIVE_TIMEOUT_S)), Gate(), Calls(), "")
+    door = Door(dispatcher, Holdings(2, 100), RECEIVE_TIMEOUT_S, LARGEST_BYTES)
+    guarded: Any = Guarded(RouterServicer(door), Gate(), Calls(), "")
     add_router(guarded, server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
@@ -87,6 +89,22 @@ async def test_a_message_that_never_comes_ends_its_call(channel: aio.Channel) ->
     code, says = await refusal(call(never(), timeout=10))
     assert code is grpc.StatusCode.DEADLINE_EXCEEDED
     assert f"{RECEIVE_TIMEOUT_S} s" in says
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"request_id": "é" * 129}, "a request id of 258 bytes, allowed are 256"),
+        ({"inputs": {"x": tensor_pb2.Tensor(data=bytes(1_000))}}, "bytes on its way to a group, allowed are 1000"),
+    ],
+)
+async def test_what_would_break_the_connection_to_a_group_is_refused(
+    channel: aio.Channel, leaders: Leaders, given: dict[str, Any], says: str
+) -> None:
+    code, told = await refusal(ask(channel, router_pb2.InferRequest(model="patient", **given).SerializeToString()))
+    assert code is grpc.StatusCode.INVALID_ARGUMENT
+    assert says in told
+    assert not leaders[0].submitted
 
 
 async def test_what_is_more_than_a_router_holds_is_refused_and_what_ended_makes_room(

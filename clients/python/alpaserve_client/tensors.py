@@ -32,7 +32,7 @@ if find_spec("ml_dtypes"):
 
     _DTYPES[tensor_pb2.DATA_TYPE_BF16] = np.dtype(ml_dtypes.bfloat16)
 _CODES: Final = {dtype: code for code, dtype in _DTYPES.items()}
-_MAX_RANK: Final = 64
+MAX_RANK: Final = 64
 _STRINGS: Final = "SUO"
 
 
@@ -60,8 +60,8 @@ def decode_tensor(tensor: tensor_pb2.Tensor) -> NDArray[Any]:
     Raises: ValueError for an unknown element type, a shape that is none, a number of bytes or strings
     that does not follow from them, or a boolean byte other than 0 and 1.
     """
-    if len(tensor.shape) > _MAX_RANK:
-        raise ValueError(f"tensor has {len(tensor.shape)} dimensions, more than {_MAX_RANK}")
+    if len(tensor.shape) > MAX_RANK:
+        raise ValueError(f"tensor has {len(tensor.shape)} dimensions, more than {MAX_RANK}")
     shape, data = tuple(tensor.shape), tensor.data
     if shape and min(shape) < 0:
         raise ValueError(f"tensor shape {shape} has a negative length")

@@ -19,11 +19,13 @@ SEQUENCES = ("sequence_id", "sequence_start", "sequence_end")
 
 
 class Request:
-    """One request, from its bytes to its answer; it is called `new_id` unless it brings a name."""
+    """One request, from its bytes to its answer; it is called `new_id` unless it brings a name. Typed tensors may grow
+    up to `max_bytes`."""
 
-    def __init__(self, signatures: Mapping[str, Signature], new_id: str) -> None:
+    def __init__(self, signatures: Mapping[str, Signature], new_id: str, max_bytes: int) -> None:
         self.message = inference_pb2.ModelInferRequest(id=new_id)
         self._signatures = signatures
+        self._max_bytes = max_bytes
         self._signature: Signature | None = None
         self._has_batch = False
 
@@ -79,7 +81,7 @@ class Request:
                 raise InvalidInput(f"input {given.name!r} is given twice")
             if data is not None and given.HasField("contents"):
                 raise InvalidInput(f"input {given.name!r} has contents beside raw_input_contents")
-            inputs[given.name] = to_tensor(given, data)
+            inputs[given.name] = to_tensor(given, data, self._max_bytes)
         if self._signature and self._signature.takes_as_batch({name: one.shape for name, one in inputs.items()}):
             self._has_batch = True
             for tensor in inputs.values():

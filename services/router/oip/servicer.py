@@ -11,8 +11,9 @@ from alpaserve.oip.v2 import inference_pb2 as pb
 
 from services.core.errors import AlpaServeError, InvalidArgument
 from services.infra.background import background
-from services.infra.errors import Gate
+from services.infra.errors import Gate, told
 from services.infra.security.authorization import passed_on
+from services.router.call import Call, Reply
 from services.router.door import Context, Door
 from services.router.oip.descriptions import config_message, metadata_message
 from services.router.oip.repository import Repository
@@ -104,14 +105,14 @@ class InferenceServicer:
         if request.parameters:
             given = ", ".join(sorted(request.parameters))
             raise InvalidArgument(f"a model is loaded as it is registered, without parameters; got {given}")
-        model = request.model_name or request.repository_name
+        model = model_of(request)
         await self._repository.load(model, change_timeout_s(context), passed_on(context))
         return pb.RepositoryModelLoadResponse(model_name=model, is_loaded=True)
 
     async def RepositoryModelUnload(
         self, request: pb.RepositoryModelUnloadRequest, context: Context
     ) -> pb.RepositoryModelUnloadResponse:
-        model = request.model_name or request.repository_name
+        model = model_of(request)
         await self._repository.unload(model, change_timeout_s(context), passed_on(context))
         return pb.RepositoryModelUnloadResponse(model_name=model, is_unloaded=True)
 
@@ -121,21 +122,24 @@ class InferenceServicer:
         await self._repository.check(model)
 
     def _new_request(self) -> Request:
-        return Request(self._repository.signatures, self._door.new_request_id())
+        return Request(self._repository.signatures, self._door.new_request_id(), self._door.max_message_bytes)
 
     async def _infer(
         self, request: Request, context: Context, receive: Callable[[], Awaitable[bytes]]
     ) -> pb.ModelInferResponse:
         began_s = monotonic()
-        try:
-            call, reply = await self._door.infer(context, receive, request.read)
+
+        def write(call: Call, reply: Reply) -> pb.ModelInferResponse:
             answer = request.answer(call, reply)
+            self._statistics.served(monotonic() - call.arrival_s, answer)
+            return answer
+
+        try:
+            return await self._door.infer(context, receive, request.read, write)
         except Exception:
             if self._repository.is_known(request.message.model_name):
                 self._statistics.failed(request.message.model_name, monotonic() - began_s)
             raise
-        self._statistics.served(monotonic() - call.arrival_s, answer)
-        return answer
 
     async def _streamed(self, content: bytes, context: Context) -> pb.ModelStreamInferResponse:
         """The answer to one request of a stream, or why there is none."""
@@ -153,9 +157,17 @@ class InferenceServicer:
         except Exception as error:
             if not isinstance(error, AlpaServeError):
                 log.exception("call_failed", method="ModelStreamInfer")
-            message = str(error) if isinstance(error, AlpaServeError) else "internal error"
+            message = told(error) if isinstance(error, AlpaServeError) else "internal error"
         asked = pb.ModelInferResponse(model_name=request.message.model_name, id=request.message.id)
         return pb.ModelStreamInferResponse(error_message=message, infer_response=asked)
+
+
+def model_of(request: pb.RepositoryModelLoadRequest | pb.RepositoryModelUnloadRequest) -> str:
+    """From the field of Triton's clients, or from that of KServe's. Raises: InvalidArgument if both are empty."""
+    model = request.model_name or request.repository_name
+    if not model:
+        raise InvalidArgument("model_name is empty")
+    return model
 
 
 def change_timeout_s(context: Context) -> float:

@@ -1,12 +1,15 @@
 """Tensors of the Open Inference Protocol and our own. The leader reads what travels raw; here it passes unread."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from alpaserve.oip.v2 import inference_pb2
 from alpaserve.v1 import tensor_pb2
 from alpaserve_client.strings import pack_strings, unpack_strings
+from alpaserve_client.tensors import MAX_RANK
 
 from services.core.errors import InvalidInput
 
@@ -43,25 +46,37 @@ DATATYPES = {
 NAMES = {datatype.code: name for name, datatype in DATATYPES.items()}
 
 
-def to_tensor(given: Input, raw: bytes | None) -> tensor_pb2.Tensor:
-    """An input as the leader takes it. Raises: InvalidInput, naming the offending value."""
+def to_tensor(given: Input, raw: bytes | None, max_bytes: int) -> tensor_pb2.Tensor:
+    """An input as the leader takes it, of no more than `max_bytes` if it grows by that.
+
+    Raises: InvalidInput, naming the offending value.
+    """
     datatype = DATATYPES.get(given.datatype)
     if datatype is None:
         known = ", ".join(DATATYPES)
         raise InvalidInput(f"input {given.name!r} has the unknown datatype {given.datatype!r}; there are: {known}")
-    data = typed_data(given, datatype) if raw is None else raw
+    check_shape(given)
+    data = typed_data(given, datatype, max_bytes) if raw is None else raw
     return tensor_pb2.Tensor(dtype=datatype.code, shape=given.shape, data=data)
 
 
-def typed_data(given: Input, datatype: Datatype) -> bytes:
+def check_shape(given: Input) -> None:
+    """Raises: InvalidInput for more dimensions than arrays have, or a negative length."""
+    if len(given.shape) > MAX_RANK:
+        raise InvalidInput(f"input {given.name!r} has {len(given.shape)} dimensions, more than {MAX_RANK}")
+    if given.shape and min(given.shape) < 0:
+        raise InvalidInput(f"input {given.name!r}: shape {list(given.shape)} has a negative length")
+
+
+def typed_data(given: Input, datatype: Datatype, max_bytes: int) -> bytes:
     """The bytes of typed elements. Raises: InvalidInput, naming the offending value."""
-    for field, elements in given.contents.ListFields():
+    for field, others in given.contents.ListFields():
         if field.name != datatype.contents:
             place = datatype.contents or "raw_input_contents"
             raise InvalidInput(
-                f"input {given.name!r} has {len(elements)} {field.name}; those of {given.datatype} go into {place}"
+                f"input {given.name!r} has {len(others)} {field.name}; those of {given.datatype} go into {place}"
             )
-    elements = list(getattr(given.contents, datatype.contents)) if datatype.contents else []
+    elements: Sequence[Any] = getattr(given.contents, datatype.contents) if datatype.contents else ()
     if len(elements) != math.prod(given.shape):
         raise InvalidInput(
             f"input {given.name!r}: shape {list(given.shape)} needs {math.prod(given.shape)} elements of "
@@ -69,8 +84,12 @@ def typed_data(given: Input, datatype: Datatype) -> bytes:
         )
     if not datatype.dtype:
         return pack_strings(elements)
+    dtype = np.dtype(datatype.dtype)
+    # Small numbers take one byte each as they come, and up to eight from here on.
+    if (num_bytes := len(elements) * dtype.itemsize) > max_bytes:
+        raise InvalidInput(f"input {given.name!r} makes {num_bytes} bytes, allowed are {max_bytes}")
     try:
-        return np.array(elements, datatype.dtype).tobytes()
+        return np.array(list(elements), dtype).tobytes()
     except OverflowError as error:
         raise InvalidInput(f"input {given.name!r}: {error}") from None
 

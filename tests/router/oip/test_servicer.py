@@ -1,0 +1,85 @@
+"""The door for clients of the Open Inference Protocol, over a real channel, before scripted leaders."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+import pytest
+from alpaserve.oip.v2 import inference_pb2 as pb
+from google.protobuf.message import Message
+from grpc import aio
+
+from services.infra.calls import Calls
+from services.infra.errors import Gate, Guarded
+from services.infra.security.settings import SecuritySettings
+from services.infra.store.connection import connect
+from services.router.dispatcher import Dispatcher
+from services.router.door import Door
+from services.router.holdings import Holdings
+from services.router.metrics import Outcome
+from services.router.oip.contract import add_inference
+from services.router.oip.repository import Repository
+from services.router.oip.servicer import InferenceServicer
+from services.router.oip.statistics import Statistics
+
+SERVICE = "/inference.GRPCInferenceService"
+LARGEST_BYTES = 10_000
+
+
+@pytest.fixture
+def gate() -> Gate:
+    return Gate()
+
+
+@pytest.fixture
+async def channel(dispatcher: Dispatcher, gate: Gate, redis_url: str) -> AsyncIterator[aio.Channel]:
+    redis = connect(redis_url)
+    repository = Repository(redis, dispatcher.groups, SecuritySettings())
+    door = Door(dispatcher, Holdings(1_000, 2**20), 1.0, LARGEST_BYTES)
+    server = aio.server()
+    guarded: Any = Guarded(InferenceServicer(door, repository, Statistics(), gate), gate, Calls(), "")
+    add_inference(guarded, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with aio.insecure_channel(f"127.0.0.1:{port}") as opened:
+        yield opened
+    await server.stop(None)
+    await repository.close()
+    await redis.aclose()
+
+
+def asked(name: str = "mine", model: str = "patient", **fields: Any) -> pb.ModelInferRequest:
+    contents = pb.InferTensorContents(uint_contents=[1, 2])
+    given = pb.ModelInferRequest.InferInputTensor(name="x", datatype="UINT8", shape=[2], contents=contents)
+    return pb.ModelInferRequest(model_name=model, id=name, inputs=[given], **fields)
+
+
+async def refusal(channel: aio.Channel, method: str, request: Message) -> tuple[grpc.StatusCode, str]:
+    call: Any = channel.unary_unary(f"{SERVICE}/{method}", None, None)
+    with pytest.raises(aio.AioRpcError) as refused:
+        await call(request.SerializeToString(), timeout=10)
+    return refused.value.code(), str(refused.value.details())
+
+
+async def test_an_answer_that_cannot_be_made_is_not_counted_as_served(
+    channel: aio.Channel, dispatcher: Dispatcher
+) -> None:
+    dispatcher.requests.arrivals["patient"] += 1
+    request = asked(outputs=[pb.ModelInferRequest.InferRequestedOutputTensor(name="z")])
+    code, says = await refusal(channel, "ModelInfer", request)
+    assert code is grpc.StatusCode.INVALID_ARGUMENT
+    assert "no output 'z'; there are: x" in says
+    (family,) = [family for family in dispatcher.requests.collect() if family.name == "alpaserve_requests"]
+    ends = {one.labels["outcome"]: one.value for one in family.samples if one.labels["model"] == "patient"}
+    assert {outcome: count for outcome, count in ends.items() if count} == {Outcome.INVALID: 1}
+
+
+async def test_an_id_that_is_too_long_is_refused(channel: aio.Channel) -> None:
+    code, says = await refusal(channel, "ModelInfer", asked("n" * 257))
+    assert (code, says) == (grpc.StatusCode.INVALID_ARGUMENT, "a request id of 257 bytes, allowed are 256")
+
+
+@pytest.mark.parametrize("method", ["RepositoryModelLoad", "RepositoryModelUnload"])
+async def test_nothing_is_loaded_or_unloaded_without_a_name(channel: aio.Channel, method: str) -> None:
+    code, says = await refusal(channel, method, pb.RepositoryModelLoadRequest())
+    assert (code, says) == (grpc.StatusCode.INVALID_ARGUMENT, "model_name is empty")
