@@ -38,7 +38,3 @@ def snippets(readme: Path) -> Iterator[Snippet]:
 
 
 ALL_SNIPPETS: Final = tuple(snippet for readme in READMES for snippet in snippets(readme))
-# A package and the class in it, which one test installs together.
-OWN_MODEL_SNIPPETS: Final = tuple(
-    one for one in ALL_SNIPPETS if one.language == "toml" or one.text.startswith("class Mlp:")
-)

@@ -8,13 +8,13 @@ import pytest
 
 from tests.e2e.cluster import Cluster, group, model
 from tests.e2e.reader import Reader, free_ports, reading
-from tests.snippets import ALL_SNIPPETS, OWN_MODEL_SNIPPETS, READMES, ROOT, Snippet
+from tests.snippets import ALL_SNIPPETS, READMES, ROOT, Snippet
 
 SERVE, PLAN = "Serve your own models", "Plan"
 # The picture; what this runs within; and what takes minutes, or a public trace.
 EXCEPTED = [one for one in ALL_SNIPPETS if one.section in ("Two commands", "Load-test") or one.language == "text"]
 PLANNING = [one for one in ALL_SNIPPETS if one.section == PLAN]
-SERVING = [one for one in ALL_SNIPPETS if one.section in (SERVE, "Traces") and one not in OWN_MODEL_SNIPPETS]
+SERVING = [one for one in ALL_SNIPPETS if one.section in (SERVE, "Traces")]
 OF_CLIENTS = [one for one in ALL_SNIPPETS if one.readme.startswith("clients/")]
 # In tests/e2e/test_security.py, where a secured system runs.
 SECURED = [one for one in ALL_SNIPPETS if one.section == "Security"]
@@ -22,7 +22,7 @@ PROGRAMS = [one for one in SERVING if one.language != "sh"] + OF_CLIENTS
 
 
 def test_every_snippet_is_followed_or_excepted_by_name() -> None:
-    known = [*EXCEPTED, *OWN_MODEL_SNIPPETS, *PLANNING, *SERVING, *SECURED, *OF_CLIENTS]
+    known = [*EXCEPTED, *PLANNING, *SERVING, *SECURED, *OF_CLIENTS]
 
     assert [one for one in ALL_SNIPPETS if one not in known] == []
     commands = [command for one in EXCEPTED if one.language == "sh" for command in one.commands()]

@@ -13,7 +13,6 @@ from services.core.errors import InvalidModel
 from services.core.model import ModelSource
 from services.parallel.architectures import open_model
 from services.parallel.model import Outputs
-from tests.snippets import OWN_MODEL_SNIPPETS
 
 EXAMPLE = Path(__file__).parents[3] / "deploy" / "examples" / "own_model"
 GROUP = "alpaserve.models"
@@ -28,29 +27,13 @@ def install(directory: Path, entry_points: dict[str, str]) -> None:
     (metadata / "entry_points.txt").write_text("\n".join(lines) + "\n")
 
 
-def example() -> tuple[str, str]:
-    """What its project declares, and its code."""
-    return (EXAMPLE / "pyproject.toml").read_text(), (EXAMPLE / "own_model.py").read_text()
-
-
-def shown_in_the_readme() -> tuple[str, str]:
-    """The same with what the README shows of both."""
-    declared, model = (one.text for one in OWN_MODEL_SNIPPETS)
-    code = example()[1]
-    return declared, code[: code.index("class Mlp:")] + model + "\n\n" + code[code.index("def open_mlp") :]
-
-
-@pytest.mark.parametrize("package", [example, shown_in_the_readme])
 def test_a_package_is_found_by_what_it_declares(
-    package: Callable[[], tuple[str, str]],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    forward: Callable[..., list[Outputs]],
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, forward: Callable[..., list[Outputs]]
 ) -> None:
-    declared, code = package()
-    install(tmp_path, tomllib.loads(declared)["project"]["entry-points"][GROUP])
-    (tmp_path / "own_model.py").write_text(code)
+    declared = tomllib.loads((EXAMPLE / "pyproject.toml").read_text())
+    install(tmp_path, declared["project"]["entry-points"][GROUP])
     monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.syspath_prepend(EXAMPLE)
     monkeypatch.delitem(sys.modules, "own_model", raising=False)
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "mlp", "sizes": [2, 3, 1]}))
     weights = {"w0": [[1, 0, 2], [0, 1, -1]], "b0": [0, 0, 1], "w1": [[1], [10], [100]], "b1": [0.5]}
