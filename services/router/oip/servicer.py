@@ -1,6 +1,5 @@
 """The Open Inference Protocol: parse, call, reply."""
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from importlib.metadata import version
@@ -10,21 +9,20 @@ import structlog
 from alpaserve.oip.v2 import inference_pb2 as pb
 
 from services.core.errors import AlpaServeError, InvalidArgument
-from services.infra.background import background
 from services.infra.errors import Gate, told
 from services.infra.security.authorization import passed_on
+from services.infra.tracing import within
 from services.router.call import Call, Reply
 from services.router.door import Context, Door
 from services.router.oip.descriptions import config_message, metadata_message
 from services.router.oip.repository import Repository
 from services.router.oip.request import VERSION, Request, check_version
 from services.router.oip.statistics import Statistics
+from services.router.oip.streaming import streamed
 
 log = structlog.get_logger()
 
 EXTENSIONS = ("binary_tensor_data", "model_configuration", "model_repository", "parameters", "statistics")
-# Requests of one stream that are under way at once; further ones wait in the stream.
-MAX_STREAMED = 64
 # For callers who load or unload without a deadline.
 CHANGE_TIMEOUT_S = 600.0
 
@@ -33,7 +31,7 @@ class InferenceServicer:
     """The door for clients of the Open Inference Protocol."""
 
     def __init__(self, door: Door, repository: Repository, statistics: Statistics, gate: Gate) -> None:
-        """Requests of a stream pass the gate one by one, as calls of their own would."""
+        """Requests of a stream pass the gate as calls of their own would."""
         self._gate = gate
         self._door = door
         self._repository = repository
@@ -66,22 +64,8 @@ class InferenceServicer:
     async def ModelStreamInfer(
         self, requests: AsyncIterator[bytes], context: Context
     ) -> AsyncIterator[pb.ModelStreamInferResponse]:
-        answers: asyncio.Queue[pb.ModelStreamInferResponse | None] = asyncio.Queue()
-        slots = asyncio.Semaphore(MAX_STREAMED)
-
-        async def run(content: bytes) -> None:
-            answers.put_nowait(await self._streamed(content, context))
-
-        async def take() -> None:
-            async with asyncio.TaskGroup() as under_way:
-                async for content in requests:
-                    await slots.acquire()
-                    under_way.create_task(run(content)).add_done_callback(lambda _: slots.release())
-            answers.put_nowait(None)
-
-        async with background(take()):
-            while (answer := await answers.get()) is not None:
-                yield answer
+        async for response in streamed(requests, partial(self._answer, context), self._gate):
+            yield response
 
     async def ModelStatistics(self, request: pb.ModelStatisticsRequest, context: Context) -> pb.ModelStatisticsResponse:
         if request.name:
@@ -141,7 +125,7 @@ class InferenceServicer:
                 self._statistics.failed(request.message.model_name, monotonic() - began_s)
             raise
 
-    async def _streamed(self, content: bytes, context: Context) -> pb.ModelStreamInferResponse:
+    async def _answer(self, context: Context, content: bytes) -> pb.ModelStreamInferResponse:
         """The answer to one request of a stream, or why there is none."""
         request = self._new_request()
 
@@ -149,11 +133,8 @@ class InferenceServicer:
             return content
 
         try:
-            self._gate.enter()
-            try:
+            with within("ModelInfer"):
                 return pb.ModelStreamInferResponse(infer_response=await self._infer(request, context, received))
-            finally:
-                self._gate.leave()
         except Exception as error:
             if not isinstance(error, AlpaServeError):
                 log.exception("call_failed", method="ModelStreamInfer")

@@ -1,5 +1,6 @@
 """The door for clients of the Open Inference Protocol, over a real channel, before scripted leaders."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -12,7 +13,9 @@ from grpc import aio
 from services.infra.calls import Calls
 from services.infra.errors import Gate, Guarded
 from services.infra.security.settings import SecuritySettings
+from services.infra.spans import Tracing
 from services.infra.store.connection import connect
+from services.infra.tracing import Traced
 from services.router.dispatcher import Dispatcher
 from services.router.door import Door
 from services.router.holdings import Holdings
@@ -21,6 +24,7 @@ from services.router.oip.contract import add_inference
 from services.router.oip.repository import Repository
 from services.router.oip.servicer import InferenceServicer
 from services.router.oip.statistics import Statistics
+from tests.collector import collecting
 
 SERVICE = "/inference.GRPCInferenceService"
 LARGEST_BYTES = 10_000
@@ -32,20 +36,35 @@ def gate() -> Gate:
 
 
 @pytest.fixture
-async def channel(dispatcher: Dispatcher, gate: Gate, redis_url: str) -> AsyncIterator[aio.Channel]:
+async def servicer(dispatcher: Dispatcher, gate: Gate, redis_url: str) -> AsyncIterator[InferenceServicer]:
     redis = connect(redis_url)
     repository = Repository(redis, dispatcher.groups, SecuritySettings())
     door = Door(dispatcher, Holdings(1_000, 2**20), 1.0, LARGEST_BYTES)
+    yield InferenceServicer(door, repository, Statistics(), gate)
+    await repository.close()
+    await redis.aclose()
+
+
+@pytest.fixture
+async def channel(servicer: InferenceServicer, gate: Gate) -> AsyncIterator[aio.Channel]:
     server = aio.server()
-    guarded: Any = Guarded(InferenceServicer(door, repository, Statistics(), gate), gate, Calls(), "")
+    guarded: Any = Guarded(servicer, gate, Calls(), "")
     add_inference(guarded, server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     async with aio.insecure_channel(f"127.0.0.1:{port}") as opened:
         yield opened
     await server.stop(None)
-    await repository.close()
-    await redis.aclose()
+
+
+class Streaming:
+    """What is asked of the context of a stream that goes on with a trace."""
+
+    def invocation_metadata(self) -> tuple[tuple[str, str], ...]:
+        return (("traceparent", f"00-{'c' * 32}-{'d' * 16}-01"),)
+
+    def time_remaining(self) -> None:
+        return None
 
 
 def asked(name: str = "mine", model: str = "patient", **fields: Any) -> pb.ModelInferRequest:
@@ -77,6 +96,39 @@ async def test_an_answer_that_cannot_be_made_is_not_counted_as_served(
 async def test_an_id_that_is_too_long_is_refused(channel: aio.Channel) -> None:
     code, says = await refusal(channel, "ModelInfer", asked("n" * 257))
     assert (code, says) == (grpc.StatusCode.INVALID_ARGUMENT, "a request id of 257 bytes, allowed are 256")
+
+
+async def test_a_stream_ends_as_unavailable_once_the_router_goes_away(channel: aio.Channel, gate: Gate) -> None:
+    streaming: Any = channel.stream_stream(f"{SERVICE}/ModelStreamInfer", None, None)
+    stream = streaming(timeout=10)
+    await stream.write(asked("before").SerializeToString())
+    answer = pb.ModelStreamInferResponse.FromString(await stream.read())
+    assert await gate.close(10)
+    await stream.write(asked("after").SerializeToString())
+    assert answer.infer_response.id == "before"
+    with pytest.raises(aio.AioRpcError):
+        await stream.read()
+    assert (await stream.code(), await stream.details()) == (grpc.StatusCode.UNAVAILABLE, "this process is going away")
+
+
+async def test_each_request_of_a_stream_has_a_span_of_its_own(servicer: InferenceServicer) -> None:
+    async def requests() -> AsyncIterator[bytes]:
+        yield asked("good").SerializeToString()
+        yield asked("bad", model="stranger").SerializeToString()
+
+    with collecting() as collector:
+        tracing = Tracing(collector.endpoint, 1.0, "router")
+        traced: Any = Traced(servicer, tracing)
+        answers = [answer async for answer in traced.ModelStreamInfer(requests(), Streaming())]
+        await asyncio.to_thread(tracing.close)
+    trace = collector.trace("c" * 32)
+    spans = {span.of("request_id"): span for span in trace.named("ModelInfer")}
+    assert len(answers) == 2
+    assert {name: (span.of("outcome"), span.has_failed) for name, span in spans.items()} == {
+        "good": ("served", False),
+        "bad": ("invalid", True),
+    }
+    assert {span.parent_id for span in spans.values()} == {trace.one("ModelStreamInfer").span_id}
 
 
 @pytest.mark.parametrize("method", ["RepositoryModelLoad", "RepositoryModelUnload"])
