@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import weakref
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import count
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 from alpaserve.v1 import router_pb2
 from alpaserve_client import AsyncClient, Client, InferOutcome, InferRequest, InvalidArgument, NotFound
+from alpaserve_client.many import Flow
 from google.rpc import code_pb2
 
 from tests.clients.scripted_router import ScriptedRouter, failure, serving
@@ -83,6 +85,24 @@ def test_in_order_outcomes_come_as_the_requests_did(ask: Ask) -> None:
         outcomes = ask(address, numbered(5), max_in_flight=5, in_order=True)
 
     assert told(outcomes) == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("in_order", [False, True])
+def test_nothing_is_kept_of_what_was_taken(in_order: bool) -> None:
+    alive = weakref.WeakSet[NotFound]()
+
+    def refuse(_: InferRequest) -> NotFound:
+        answer = NotFound("no such model")
+        alive.add(answer)
+        return answer
+
+    outcomes = Flow(2, in_order).in_threads(refuse, numbered(40))
+    for _ in range(30):
+        next(outcomes)
+
+    # Two under way, and the last one told.
+    assert len(alive) <= 4
+    outcomes.close()
 
 
 @both

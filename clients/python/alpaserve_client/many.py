@@ -78,7 +78,8 @@ class Flow:
                 for index, request in islice(source, self.max_in_flight - len(under_way)):
                     future = pool.submit(copy_context().run, ask, request)
                     under_way[future] = index, request
-                    future.add_done_callback(ended.put)
+                    if not self.in_order:
+                        future.add_done_callback(ended.put)
                 if not under_way:
                     return
                 next_one = next(iter(under_way)) if self.in_order else ended.get()
