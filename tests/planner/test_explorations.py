@@ -8,7 +8,7 @@ from alpaserve.v1 import planner_pb2
 
 from services.core.errors import InvalidArgument
 from services.infra.background import background, repeating
-from services.planner.web.explorations import MOST_WAITING, Exploration, Explorations, State
+from services.planner.web.explorations import MOST_KEPT, MOST_WAITING, Exploration, Explorations, State
 from services.planner.web.what_if_form import Question
 
 Response = planner_pb2.ExploreResponse
@@ -94,3 +94,16 @@ async def test_only_so_many_wait() -> None:
 
     with pytest.raises(InvalidArgument, match="are waiting already"):
         explorations.ask(question(END))
+
+
+async def test_one_that_is_cancelled_makes_room_and_what_is_not_over_stays() -> None:
+    explorations = Explorations(Planner().explore)
+    first, *_ = [explorations.ask(question(END)) for _ in range(MOST_WAITING)]
+    for _ in range(2 * MOST_KEPT):
+        explorations.cancel(explorations.newest()[0].number)
+        explorations.ask(question(END))
+
+    assert explorations.get(first.number) is first
+    assert len(explorations.newest()) == MOST_WAITING + MOST_KEPT
+    async with background(explorations.work()):
+        await until(first, State.DONE)

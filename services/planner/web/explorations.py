@@ -1,7 +1,6 @@
 """What-ifs that the page asked for: one is planned at a time, a few wait, the last ones are kept."""
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -66,20 +65,20 @@ class Explorations:
 
     def __init__(self, explore: Explore) -> None:
         self._explore = explore
-        self._waiting: asyncio.Queue[Exploration] = asyncio.Queue(MOST_WAITING)
-        self._kept: OrderedDict[int, Exploration] = OrderedDict()
+        self._kept: dict[int, Exploration] = {}
+        self._asked = asyncio.Event()
         self._numbers = count(1)
 
     def ask(self, question: Question) -> Exploration:
         """Raises: InvalidArgument while too many wait."""
+        if len(self._waiting()) >= MOST_WAITING:
+            raise InvalidArgument(f"{MOST_WAITING} what-ifs are waiting already; cancel one or try later")
         asked = Exploration(next(self._numbers), question)
-        try:
-            self._waiting.put_nowait(asked)
-        except asyncio.QueueFull:
-            raise InvalidArgument(f"{MOST_WAITING} what-ifs are waiting already; cancel one or try later") from None
         self._kept[asked.number] = asked
-        while len(self._kept) > MOST_KEPT + MOST_WAITING:
-            self._kept.popitem(last=False)
+        over = [one.number for one in self._kept.values() if one.is_over]
+        for number in over[:-MOST_KEPT]:
+            del self._kept[number]
+        self._asked.set()
         return asked
 
     def get(self, number: int) -> Exploration | None:
@@ -100,9 +99,15 @@ class Explorations:
     async def work(self) -> None:
         """One exploration after the other, for as long as the page is there."""
         while True:
-            one = await self._waiting.get()
-            if one.state is State.WAITING:
-                await self._carry_out(one)
+            if waiting := self._waiting():
+                await self._carry_out(waiting[0])
+            else:
+                self._asked.clear()
+                await self._asked.wait()
+
+    def _waiting(self) -> list[Exploration]:
+        """The one that is next, first."""
+        return [one for one in self._kept.values() if one.state is State.WAITING]
 
     async def _carry_out(self, one: Exploration) -> None:
         one.state, one.began_s = State.RUNNING, monotonic()
