@@ -105,7 +105,7 @@ def on_devices(placement: Placement, device_of: Mapping[int, int]) -> Placement:
 
 
 class WorkerStubs:
-    """One channel per worker address, opened when first needed. Each call shows this process's token."""
+    """One channel per worker address, opened when first needed. Each call shows this process's token as it is then."""
 
     def __init__(self, security: SecuritySettings) -> None:
         self._security = security
@@ -114,7 +114,7 @@ class WorkerStubs:
     def at(self, address: str) -> "worker_pb2_grpc.WorkerAsyncStub":
         channel = self._channels.get(address)
         if channel is None:
-            channel = open_async_channel(address, RECONNECT, self._security.calling_tls, self._security.own_token())
+            channel = open_async_channel(address, RECONNECT, self._security.calling_tls, self._security.own_token)
             self._channels[address] = channel
         return worker_pb2_grpc.WorkerStub(channel)
 

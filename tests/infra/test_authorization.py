@@ -11,7 +11,7 @@ from typing import Any
 
 import grpc
 import pytest
-from alpaserve.v1 import planner_pb2, planner_pb2_grpc
+from alpaserve.v1 import planner_pb2, planner_pb2_grpc, worker_pb2
 from alpaserve_cli.addresses import free_port
 from alpaserve_cli.authority import Authority
 from alpaserve_cli.security_files import SecurityFiles
@@ -22,8 +22,10 @@ from grpc import aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
+from services.infra.security.settings import SecuritySettings
 from services.infra.server import Server
 from services.infra.settings import ServiceSettings
+from services.planner.cluster import WorkerStubs
 
 OWN_CONNECTION = (("grpc.use_local_subchannel_pool", 1),)
 LARGE = (("grpc.max_send_message_length", -1),)
@@ -43,6 +45,21 @@ class SmallPlanner:
 
     async def Plan(self, request: planner_pb2.PlanRequest, context: object) -> AsyncIterator[planner_pb2.PlanResponse]:
         yield planner_pb2.PlanResponse()
+
+
+class SmallWorker:
+    """Answers one RPC of a worker."""
+
+    async def GetWorkerStatus(
+        self, request: worker_pb2.GetWorkerStatusRequest, context: object
+    ) -> worker_pb2.GetWorkerStatusResponse:
+        return worker_pb2.GetWorkerStatusResponse()
+
+
+def add_small_worker(servicer: Any, server: aio.Server) -> None:
+    status = worker_pb2.GetWorkerStatusRequest.FromString
+    methods = {"GetWorkerStatus": grpc.unary_unary_rpc_method_handler(servicer.GetWorkerStatus, status, serialized)}
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("alpaserve.v1.Worker", methods),))
 
 
 def add_small_planner(servicer: Any, server: aio.Server) -> None:
@@ -85,12 +102,15 @@ class Door:
         return planner_pb2_grpc.PlannerStub(await self.channel(self.token(name)))
 
 
+def settings_of(files: SecurityFiles) -> dict[str, str]:
+    variables = files.variables("server")
+    return {name.removeprefix("ALPASERVE_").lower(): value for name, value in variables.items()}
+
+
 @pytest.fixture
 async def door(tmp_path: Path) -> AsyncIterator[Door]:
     files = SecurityFiles(tmp_path / "security")
     files.make(Authority(1.0))
-    variables = files.variables("server")
-    given = {name.removeprefix("ALPASERVE_").lower(): value for name, value in variables.items()}
     metrics_port = free_port()
     settings = ServiceSettings.model_validate(
         {
@@ -98,12 +118,13 @@ async def door(tmp_path: Path) -> AsyncIterator[Door]:
             "tokens_file": files.tokens_file,
             "metrics_port": metrics_port,
             "max_message_bytes": 2**20,
-            **given,
+            **settings_of(files),
         }
     )
     async with AsyncExitStack() as stack:
         server = Server(settings)
         server.add(SmallPlanner(), add_small_planner, planner_pb2.DESCRIPTOR, "Planner")
+        server.add(SmallWorker(), add_small_worker, worker_pb2.DESCRIPTOR, "Worker")
         await server.start()
         stack.push_async_callback(server.stop)
         yield Door(files, server.address, metrics_port, stack)
@@ -151,6 +172,20 @@ async def test_a_refusal_names_the_scope_that_is_missing_and_those_that_are_ther
     refused = await status_of(planner.RemoveModel(planner_pb2.RemoveModelRequest()))
 
     assert refused == (Code.PERMISSION_DENIED, "needs scope admin; token 'plan' has plan")
+
+
+async def test_workers_are_shown_a_token_as_it_is_then(door: Door, tmp_path: Path) -> None:
+    own = tmp_path / "own.token"
+    own.write_text(door.token("plan"))
+    stubs = WorkerStubs(SecuritySettings.model_validate({**settings_of(door.files), "token_file": own}))
+    door.stack.push_async_callback(stubs.close)
+
+    async def asked() -> Code:
+        return (await status_of(stubs.at(door.address).GetWorkerStatus(worker_pb2.GetWorkerStatusRequest())))[0]
+
+    assert await asked() is Code.PERMISSION_DENIED
+    own.write_text(door.token("admin"))
+    assert await asked() is Code.OK
 
 
 async def test_an_unknown_token_is_refused_and_not_repeated(door: Door) -> None:

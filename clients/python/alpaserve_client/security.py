@@ -69,12 +69,15 @@ def open_channel(address: str, arguments: Arguments, tls: Tls | None = None, tok
     return grpc.intercept_channel(channel, _bearer(token)) if token else channel
 
 
-def open_async_channel(address: str, arguments: Arguments, tls: Tls | None = None, token: str = "") -> aio.Channel:
-    """The same for the running loop."""
-    check_token(token, tls)
+def open_async_channel(
+    address: str, arguments: Arguments, tls: Tls | None = None, token: str | Callable[[], str] = ""
+) -> aio.Channel:
+    """The same for the running loop; a function is asked for the token of each call."""
+    shown = token if callable(token) else lambda: token
+    check_token(shown(), tls)
     if tls is None:
         return aio.insecure_channel(address, options=arguments)
-    bearers = _async_bearers(token) if token else None
+    bearers = _async_bearers(shown) if token else None
     return aio.secure_channel(address, tls.credentials(), options=arguments, interceptors=bearers)
 
 
@@ -84,6 +87,8 @@ _METHODS = ("intercept_unary_unary", "intercept_unary_stream", "intercept_stream
 
 
 def _with_token(details: Any, token: str) -> Any:
+    if not token:
+        return details
     shown = ("authorization", f"Bearer {token}")
     return details._replace(metadata=aio.Metadata(*(details.metadata or ()), shown))
 
@@ -98,11 +103,11 @@ def _bearer(token: str) -> Any:
     return type("_Bearer", kinds, dict.fromkeys(_METHODS, intercept))()
 
 
-def _async_bearers(token: str) -> list[Any]:
+def _async_bearers(token: Callable[[], str]) -> list[Any]:
     """The same for asyncio, which takes an interceptor for one kind of calls only."""
 
     async def intercept(_self: object, go_on: Callable[[Any, Any], Any], details: Any, request: Any) -> Any:
-        return await go_on(_with_token(details, token), request)
+        return await go_on(_with_token(details, token()), request)
 
     return [
         type("_AsyncBearer", (getattr(aio, f"{kind}ClientInterceptor"),), {method: intercept})()
