@@ -56,14 +56,15 @@ class Run:
 def system(files: SecurityFiles | None) -> Iterator[Target]:
     """In the clear, or with what the files hold."""
     settings: dict[str, object] = {"executor": "emulated", "num_devices": 1, "memory_bytes": MEMORY_BYTES, "drain_s": 1}
-    options = ConnectionOptions()
+    options, of_routers = ConnectionOptions(), dict[str, object]()
     if files is not None:
         variables = files.variables("server", "admin")
         settings |= {name.removeprefix("ALPASERVE_").lower(): value for name, value in variables.items()}
         settings |= {"tokens_file": files.tokens_file, "models_dir": files.directory}
+        of_routers["token_file"] = files.token_file("router")
         tls = Tls(files.ca, files.directory / "client.pem", files.directory / "client-key.pem")
         options = ConnectionOptions(tls=tls, token=files.token_file("admin").read_text().strip())
-    with running_system(settings) as running:
+    with running_system(settings, router_settings=of_routers) as running:
         store_profile(running.redis_url, ECHO.stage_s)
         place(running.processes["planner"].address, ECHO, options)
         router = running.processes["router"]

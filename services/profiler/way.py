@@ -18,7 +18,7 @@ class Way:
     token: str = field(repr=False)
 
     def gatekeeper(self) -> Gatekeeper | None:
-        return OneToken(self.token, Scope.INFER) if self.token else None
+        return OneToken(self.token, Scope.INFER, Scope.SERVE) if self.token else None
 
     def entrance(self) -> Entrance:
         tls = self.settings.tls

@@ -4,7 +4,10 @@ import hashlib
 import json
 from pathlib import Path
 
+import pytest
 import yaml
+from alpaserve_cli.failures import CommandError
+from alpaserve_cli.secured import security_files
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
@@ -36,10 +39,10 @@ def test_each_token_is_listed_by_its_digest_with_its_scopes(run: Run, tmp_path: 
     rows = yaml.safe_load((tmp_path / "tokens.yaml").read_text())["tokens"]
     digests = {
         name: hashlib.sha256((tmp_path / f"{name}.token").read_bytes().strip()).hexdigest()
-        for name in ("infer", "plan", "admin")
+        for name in ("router", "infer", "plan", "admin")
     }
     assert {row["name"]: row["sha256"] for row in rows} == digests
-    assert [row["scopes"] for row in rows] == [["infer"], ["plan"], ["infer", "plan", "admin"]]
+    assert [row["scopes"] for row in rows] == [["infer", "serve"], ["infer"], ["plan"], ["infer", "plan", "admin"]]
 
 
 def test_every_file_is_its_owner_s_alone(run: Run, tmp_path: Path) -> None:
@@ -60,3 +63,11 @@ def test_nothing_is_replaced_without_force(run: Run, tmp_path: Path) -> None:
 
     run("certificates", str(tmp_path), "--force")
     assert (tmp_path / "ca.pem").read_bytes() != before
+
+
+def test_a_directory_that_lacks_a_token_is_not_run_with(run: Run, tmp_path: Path) -> None:
+    run("certificates", str(tmp_path))
+    (tmp_path / "router.token").unlink()
+
+    with pytest.raises(CommandError, match="certificates --force replaces them"):
+        security_files(tmp_path, "127.0.0.1")

@@ -116,18 +116,19 @@ def test_no_connection_comes_about_with_a_wrong_end(system: Secured, service: st
 
 def test_a_leader_lets_routers_in_and_nobody_else(system: Secured) -> None:
     group, address = system.leader()
-    good, infer = system.tls(), system.token("infer")
+    good, router = system.tls(), system.token("router")
     tries = {
-        "opened": (good, infer),
+        "opened": (good, router),
         "refused: no token: send authorization: Bearer TOKEN": (good, ""),
         "refused: unknown token": (good, STRANGER),
-        "refused: needs scope infer; token 'plan' has plan": (good, system.token("plan")),
+        "refused: needs scope serve; token 'infer' has infer": (good, system.token("infer")),
+        "refused: needs scope serve; token 'admin' has admin, infer, plan": (good, system.token("admin")),
     }
     answers = {
         say_open(address, leader_pb2.Open(group=group, router="r", token=token), tls) for tls, token in tries.values()
     }
     cut = {
-        say_open(address, leader_pb2.Open(group=group, router="r", token=infer), tls)
+        say_open(address, leader_pb2.Open(group=group, router="r", token=router), tls)
         for who, tls in other_ends(system).items()
     }
 

@@ -31,4 +31,4 @@ def certificates(
         return
     print(f"CA, certificates and tokens are in {files.directory}")
     print(f"  alpaserve up --secure --security-dir {files.directory}")
-    print(f"  . {files.client_env}    # lets this shell's alpaserve commands in, with the token of all scopes")
+    print(f"  . {files.client_env}    # lets this shell's alpaserve commands in, as an admin")

@@ -9,7 +9,7 @@ from alpaserve_cli.supervisor import Member
 
 _DAYS = 365.0
 # The token that a service shows to others. The rest call nobody.
-_TOKENS: Mapping[str, str] = {"planner": "admin", "router": "infer"}
+_TOKENS: Mapping[str, str] = {"planner": "admin", "router": "router"}
 
 
 def security_files(directory: Path, host: str) -> SecurityFiles:

@@ -14,8 +14,9 @@ from alpaserve_cli.failures import CommandError
 if TYPE_CHECKING:
     from alpaserve_cli.authority import Authority
 
-# By name: what it may do.
+# By name: what it may do. Leaders let in whoever has `serve`, so no client does.
 TOKENS: Mapping[str, tuple[str, ...]] = {
+    "router": ("infer", "serve"),
     "infer": ("infer",),
     "plan": ("plan",),
     "admin": ("infer", "plan", "admin"),
@@ -45,7 +46,7 @@ class SecurityFiles:
 
     @property
     def is_there(self) -> bool:
-        return self.tokens_file.exists()
+        return all(path.exists() for path in (self.tokens_file, *map(self.token_file, TOKENS)))
 
     def token_file(self, name: str) -> Path:
         return self.directory / f"{name}.token"
@@ -70,7 +71,9 @@ class SecurityFiles:
             contents = dict(self._contents(authority, hosts))
             present = [path.name for path in contents if path.exists()]
             if present and not replacing:
-                raise CommandError(f"{self.directory} has {', '.join(sorted(present))}; --force replaces them")
+                raise CommandError(
+                    f"{self.directory} has {', '.join(sorted(present))}; alpaserve certificates --force replaces them"
+                )
             for path, content in contents.items():
                 write_own(path, content)
         except OSError as error:

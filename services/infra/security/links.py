@@ -30,7 +30,7 @@ class Entrance:
     def admit(self, opening: leader_pb2.Open) -> None:
         """Raises: Unauthenticated, PermissionDenied."""
         if self.gatekeeper is not None:
-            self.gatekeeper.caller(f"Bearer {opening.token}" if opening.token else None).require(Scope.INFER)
+            self.gatekeeper.caller(f"Bearer {opening.token}" if opening.token else None).require(Scope.SERVE)
 
 
 OPEN_TO_ALL = Entrance()

@@ -23,9 +23,10 @@ LOOK_EVERY_S = 1.0
 
 
 class Scope(StrEnum):
-    """What a token is good for. None contains another."""
+    """What a token is good for. None contains another; `serve` is for routers, which leaders take requests from."""
 
     INFER = "infer"
+    SERVE = "serve"
     PLAN = "plan"
     ADMIN = "admin"
 
@@ -53,9 +54,9 @@ class Gatekeeper(Protocol):
 class OneToken:
     """A token for one purpose, which only this system's own processes hear of."""
 
-    def __init__(self, token: str, scope: Scope) -> None:
+    def __init__(self, token: str, *scopes: Scope) -> None:
         self._digest = digest_of(token.encode())
-        self._caller = Caller("own", frozenset({scope}))
+        self._caller = Caller("own", frozenset(scopes))
 
     def caller(self, authorization: str | None) -> Caller:
         if not hmac.compare_digest(self._digest, digest_of(token_of(authorization))):
