@@ -16,7 +16,7 @@ from urllib.request import urlopen
 
 import pytest
 from alpaserve.v1 import model_pb2, placement_pb2
-from alpaserve_cli.up import Controller, ReplaceMode
+from alpaserve_cli.up import Controller, Layout, ReplaceMode, members
 from alpaserve_client import Client, PlannerClient, ProfilerClient
 
 from services.planner.controllers.controllers import CONTROLLERS
@@ -132,6 +132,14 @@ def test_a_page_on_a_service_s_port_is_refused(run: Run, tmp_path: Path) -> None
 @pytest.mark.parametrize("arguments", [("--routers", "0"), ("--num-devices", "0"), ("--executor", "tpu")])
 def test_an_option_that_makes_no_sense_is_refused(run: Run, arguments: tuple[str, ...]) -> None:
     assert run("up", *arguments).exit_code == 2
+
+
+def test_no_two_services_of_a_machine_take_one_metrics_port(tmp_path: Path) -> None:
+    layout = Layout("emulated", 1, None, num_routers=2, host="127.0.0.1", first_port=0)
+
+    ports = [member.env["ALPASERVE_METRICS_PORT"] for member in members(layout, tmp_path, "redis://h:6379/0", 1.0)]
+
+    assert ports == ["0"] * 5
 
 
 def planner_names(setting: str) -> set[str]:

@@ -13,7 +13,7 @@ try {
   const given = process.argv.slice(2);
   const files = given.length ? given : readdirSync(import.meta.dirname).filter((name) => name.endsWith(".test.js"));
   const paths = files.map((name) => join(import.meta.dirname, name));
-  // A test that waits for ever fails after a minute.
+  // A file with a test that waits for ever fails after a minute.
   const options = ["--test", "--test-concurrency=1", "--test-timeout=60000", "--test-reporter=dot"];
   const tests = spawn(process.execPath, [...options, ...paths], { stdio: "inherit" });
   [process.exitCode] = await once(tests, "exit");
