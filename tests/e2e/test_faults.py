@@ -27,7 +27,7 @@ from tests.waiting import until
 
 PATIENT = ConnectionOptions(num_retries=60)
 INPUTS = {"x": np.zeros(8, dtype=np.float32)}
-WORKER: dict[str, Any] = {"executor": "emulated", "num_devices": 4, "memory_bytes": 16_000_000_000, "hang_s": 3.0}
+WORKER: dict[str, Any] = {"executor": "emulated", "num_devices": 4, "memory_bytes": 16_000_000_000}
 
 
 @pytest.fixture(scope="module")

@@ -57,6 +57,7 @@ def test_a_replay_leaves_records_and_a_report(
     assert f"Replay of {load[1]} after a warm-up of {document['num_warm_up']} requests" in page
 
 
+@pytest.mark.slow
 def test_the_highest_rate_at_a_target_is_found(run: Run, cluster: Cluster, files: tuple[object, ...]) -> None:
     search = ("--find-rate", 0.8, "--tolerance", 0.5, "--settle", 0.1, "--repeats", 1)
 

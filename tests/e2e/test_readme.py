@@ -35,6 +35,7 @@ def test_every_block_names_its_language() -> None:
     assert [line for line in text.splitlines() if line.startswith("```")].count("```") == len(ALL_SNIPPETS)
 
 
+@pytest.mark.slow
 def test_planning_works_as_shown(tmp_path: Path) -> None:
     with reading(tmp_path, (0, 0, 0)) as reader:
         data_first = sorted(PLANNING, key=lambda one: one.language == "sh")

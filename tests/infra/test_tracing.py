@@ -1,7 +1,6 @@
 """Traces of one process: which calls begin or go on with one, and what they tell, as a collector receives them."""
 
 import asyncio
-import json
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -9,9 +8,10 @@ from typing import Any
 
 import pytest
 import structlog
+from structlog.contextvars import merge_contextvars
+from structlog.testing import capture_logs
 
 from services.core.errors import NotPlaced
-from services.infra.logs import configure_logs
 from services.infra.spans import Tracing
 from services.infra.tracing import Traced, current_span, outgoing, start_tracing, within
 from services.infra.tracing_settings import TracingSettings
@@ -113,11 +113,11 @@ def test_a_refused_call_is_a_failed_span_that_says_why(collector: Collector) -> 
     assert [(span.name, span.has_failed) for span in collector.spans] == [("RollbackPlacement", True)]
 
 
-def test_the_lines_of_a_log_name_the_trace(collector: Collector, capsys: pytest.CaptureFixture[str]) -> None:
-    configure_logs("planner", "info")
-    sent(collector, ("ApplyPlan", Caller(RECORDED)))
+def test_the_lines_of_a_log_name_the_trace(collector: Collector) -> None:
+    with capture_logs([merge_contextvars]) as lines:
+        sent(collector, ("ApplyPlan", Caller(RECORDED)))
 
-    (line,) = [json.loads(line) for line in capsys.readouterr().err.splitlines() if '"applied"' in line]
+    (line,) = [line for line in lines if line["event"] == "applied"]
     assert line["trace_id"] == "c" * 32
 
 
@@ -134,14 +134,13 @@ async def test_a_stream_is_a_span_until_it_ends(collector: Collector) -> None:
     assert trace.one("search").parent_id == trace.one("Plan").span_id
 
 
-def test_a_collector_that_is_away_costs_a_line_in_the_log(capsys: pytest.CaptureFixture[str]) -> None:
-    configure_logs("planner", "info")
+def test_a_collector_that_is_away_costs_a_line_in_the_log() -> None:
     away = Collector("http://127.0.0.1:1")
-    (metadata,) = sent(away, ("ApplyPlan", Caller()))
+    with capture_logs() as lines:
+        (metadata,) = sent(away, ("ApplyPlan", Caller()))
 
-    events = [json.loads(line)["event"] for line in capsys.readouterr().err.splitlines()]
     assert metadata
-    assert "traces_not_sent" in events
+    assert "traces_not_sent" in [line["event"] for line in lines]
 
 
 @pytest.mark.parametrize(

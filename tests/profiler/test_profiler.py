@@ -186,6 +186,7 @@ def test_a_kind_of_device_that_is_not_here_is_estimated_and_never_mixed_with_wha
         list(profiler.profile(order, timeout_s=5))
 
 
+@pytest.mark.slow
 def test_an_order_goes_on_where_its_profiler_was_killed(system: System, profiler: ProfilerClient) -> None:
     profiler.import_profiles(json.dumps(RESUMED).encode())
     order = profiler_pb2.ProfileRequest(model="resumed", configs=[config(1, 1)], batch_sizes=[1, 2])
