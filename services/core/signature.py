@@ -60,12 +60,10 @@ class Signature:
             tuple(spec(name, longest[1][name], shortest[1][name]) for name in longest[1]),
         )
 
-    def check_strings(self, inputs: Tensors) -> None:
-        """Raises: InvalidInput for strings where the model takes numbers: few models expect to be given them."""
-        takers = {tensor.name for tensor in self.inputs if tensor.datatype == "BYTES"}
-        for name, values in inputs.items():
-            if values.dtype.kind == "O" and name not in takers:
-                raise InvalidInput(f"input {name!r} is of strings, which this model does not take")
+    def check_takes_strings(self, name: str) -> None:
+        """Raises: InvalidInput for an input that is not of strings: few models expect to be given them."""
+        if not any(tensor.name == name and tensor.datatype == "BYTES" for tensor in self.inputs):
+            raise InvalidInput(f"input {name!r} is of strings, which this model does not take")
 
     def takes_as_batch(self, shapes: Mapping[str, Sequence[int]]) -> bool:
         """Whether inputs of these shapes are one example with a batch dimension of 1, every one of them."""

@@ -98,9 +98,11 @@ def test_an_element_type_that_the_wire_lacks_is_refused(array: list[Any]) -> Non
         (Tensor(dtype=DATA_TYPE_INT8, shape=[1] * 65, data=b"x"), "65 dimensions"),
         (Tensor(dtype=DATA_TYPE_INT8, shape=[0, 2**62, 2**62]), "is no array"),
         (Tensor(dtype=DATA_TYPE_BOOL, shape=[2], data=b"\1\2"), "the byte 2"),
-        (Tensor(dtype=DATA_TYPE_BYTES, shape=[2], data=b"\0\0\0\0"), r"\(2,\) needs 2 of them, got 1"),
+        (Tensor(dtype=DATA_TYPE_BYTES, shape=[2], data=b"\0\0\0\0"), r"\(2,\): 2 strings take 8 bytes at least, got 4"),
+        (Tensor(dtype=DATA_TYPE_BYTES, shape=[2**40] * 64, data=b"\0\0\0\0"), "bytes at least, got 4"),
         (Tensor(dtype=DATA_TYPE_BYTES, shape=[1], data=b"\2\0\0\0x"), "5 bytes of strings end within string 0"),
-        (Tensor(dtype=DATA_TYPE_BYTES, shape=[1], data=b"\0\0"), "2 bytes of strings end within string 0"),
+        (Tensor(dtype=DATA_TYPE_BYTES, shape=[2], data=b"\2\0\0\0xyz\0"), "8 bytes of strings end within string 1"),
+        (Tensor(dtype=DATA_TYPE_BYTES, shape=[1], data=b"\1\0\0\0xyz"), "1 strings take 5 bytes, got 7"),
     ],
 )
 def test_a_malformed_tensor_is_refused_with_its_values(tensor: Tensor, complaint: str) -> None:

@@ -46,6 +46,7 @@ class SteppedExecutor:
     running: dict[int, str] = field(default_factory=dict)
     collected: list[tuple[str, dict[int, str]]] = field(default_factory=list)
     ready_sizes: Sequence[int] | None = None
+    signatures: dict[str, Signature] = field(default_factory=dict)
     is_closed: bool = False
     _ends: dict[int, asyncio.Queue[None]] = field(default_factory=lambda: defaultdict(asyncio.Queue))
 
@@ -59,7 +60,7 @@ class SteppedExecutor:
         return replica.batch_sizes if self.ready_sizes is None else self.ready_sizes
 
     def signature(self, model: str) -> Signature | None:
-        return None
+        return self.signatures.get(model)
 
     async def unload(self, model: str) -> None:
         self.unloaded.append(model)

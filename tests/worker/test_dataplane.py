@@ -8,6 +8,7 @@ import pytest
 from alpaserve.v1 import leader_pb2, router_pb2, tensor_pb2
 from alpaserve_client.tensors import encode_tensor
 
+from services.core.signature import Signature, TensorSpec
 from services.infra.messages import Messages
 from services.worker.leader.dataplane import DataPlane
 from services.worker.leader.group import GroupLeader
@@ -152,6 +153,20 @@ async def test_a_request_that_cannot_run_ends_alone(
     assert says in failed.failed.message
     assert "secret" not in failed.failed.message
     assert served.served.sequence == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "says"), [("x", "'x' is of strings, which"), ("s", "'s': tensor of strings and shape")]
+)
+async def test_strings_are_read_only_where_the_model_takes_them(
+    connect: Connect, executor: SteppedExecutor, name: str, says: str
+) -> None:
+    executor.signatures["m"] = Signature((TensorSpec("x", "INT8", (-1,)), TensorSpec("s", "BYTES", (-1,))), ())
+    malformed = tensor_pb2.Tensor(dtype=tensor_pb2.DATA_TYPE_BYTES, shape=[1], data=b"\1")
+    request = router_pb2.InferRequest(model="m", inputs={name: malformed})
+    (failed,) = await answers(connect, opening(), submission(1, request.SerializeToString()))
+    assert failed.failed.reason == leader_pb2.FAILURE_REASON_INVALID_INPUT
+    assert says in failed.failed.message
 
 
 async def test_cancelling_what_was_answered_changes_nothing(connect: Connect, executor: SteppedExecutor) -> None:

@@ -79,9 +79,10 @@ def decode_tensor(tensor: tensor_pb2.Tensor) -> NDArray[Any]:
 
 
 def _decode_strings(data: bytes, shape: tuple[int, ...]) -> NDArray[np.object_]:
-    strings = unpack_strings(data)
-    if len(strings) != math.prod(shape):
-        raise ValueError(f"tensor of strings and shape {shape} needs {math.prod(shape)} of them, got {len(strings)}")
+    try:
+        strings = unpack_strings(data, math.prod(shape))
+    except ValueError as error:
+        raise ValueError(f"tensor of strings and shape {shape}: {error}") from None
     array = np.empty(len(strings), np.object_)
     array[:] = strings
     array.flags.writeable = False

@@ -37,7 +37,7 @@ class Repository:
         self._known = SignatureStore(redis)
         self._groups = groups
         self._security = security
-        self._channels: dict[str, grpc.aio.Channel] = {}
+        self._channel: tuple[str, grpc.aio.Channel] | None = None
 
     async def refresh(self) -> None:
         """Take what leaders told of models by now; during an outage what is known stays."""
@@ -95,16 +95,17 @@ class Repository:
         await self._follow(await (await self._planner()).WithdrawModel(request, timeout=timeout_s, metadata=shown))
 
     async def close(self) -> None:
-        for channel in self._channels.values():
-            await channel.close(None)
+        if self._channel is not None:
+            await self._channel[1].close(None)
 
     async def _planner(self) -> "planner_pb2_grpc.PlannerAsyncStub":
         address = await self._members.planner()
         if address is None:
             raise PlannerUnavailable("no planner is alive")
-        if address not in self._channels:
-            self._channels[address] = open_async_channel(address, RECONNECT, self._security.calling_tls)
-        return planner_pb2_grpc.PlannerStub(self._channels[address])
+        if self._channel is None or self._channel[0] != address:
+            await self.close()
+            self._channel = address, open_async_channel(address, RECONNECT, self._security.calling_tls)
+        return planner_pb2_grpc.PlannerStub(self._channel[1])
 
     async def _follow(self, response: planner_pb2.PlaceModelResponse | planner_pb2.WithdrawModelResponse) -> None:
         """Until this router serves the placement; one that is behind finds out from the groups themselves."""

@@ -104,6 +104,7 @@ def to_output(name: str, tensor: tensor_pb2.Tensor, is_typed: bool) -> Output:
     if is_typed:
         datatype = DATATYPES[output.datatype]
         data = tensor.data
-        elements = np.frombuffer(data, datatype.dtype).tolist() if datatype.dtype else unpack_strings(data)
+        num = math.prod(tensor.shape)
+        elements = np.frombuffer(data, datatype.dtype).tolist() if datatype.dtype else unpack_strings(data, num)
         getattr(output.contents, datatype.contents).extend(elements)
     return output

@@ -9,11 +9,11 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import structlog
-from alpaserve.v1 import leader_pb2, router_pb2
+from alpaserve.v1 import leader_pb2, router_pb2, tensor_pb2
 from alpaserve_client.tensors import decode_tensor, encode_tensor
 from google.protobuf.message import DecodeError
 
-from services.core.errors import AlpaServeError
+from services.core.errors import AlpaServeError, InvalidInput
 from services.infra.messages import ENVELOPE_BYTES, Messages
 from services.infra.security.links import OPEN_TO_ALL, Entrance
 from services.worker.leader.flight import Admission, Failed, Failure, Flight, Outcome, Rejected, Served
@@ -257,10 +257,14 @@ def admitted(leader: GroupLeader, submit: leader_pb2.Submit) -> Admission:
         request = router_pb2.InferRequest.FromString(submit.request)
     except DecodeError:
         return Failed(Failure.INVALID_INPUT, f"{len(submit.request)} bytes that are no InferRequest")
-    inputs = {}
+    inputs, signature = {}, leader.signature(request.model)
     for name, tensor in request.inputs.items():
         try:
+            if tensor.dtype == tensor_pb2.DATA_TYPE_BYTES and signature is not None:
+                signature.check_takes_strings(name)
             inputs[name] = decode_tensor(tensor)
+        except InvalidInput as error:
+            return Failed(Failure.INVALID_INPUT, str(error))
         except ValueError as error:
             return Failed(Failure.INVALID_INPUT, f"input {name!r}: {error}")
     remaining_s = submit.remaining_s if submit.HasField("remaining_s") else math.inf

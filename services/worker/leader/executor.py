@@ -82,7 +82,7 @@ class Executor(Protocol):
         """Free what `load` took."""
 
     def signature(self, model: str) -> Signature | None:
-        """What a loaded model takes and gives; None of devices that take anything."""
+        """What a loaded model takes and gives; None of one that is not loaded, and of devices that take anything."""
 
     def prepare(self, model: str, inputs: Tensors) -> Any:
         """One request, validated, as a member of a batch. Raises: InvalidInput."""

@@ -8,6 +8,7 @@ from redis.asyncio import Redis
 from services.core.errors import PlannerUnavailable, UnknownModel
 from services.core.signature import Signature, TensorSpec
 from services.infra.security.settings import SecuritySettings
+from services.infra.store import keys
 from services.infra.store.connection import connect
 from services.infra.store.members import MemberStore
 from services.infra.store.signatures import SignatureStore
@@ -40,6 +41,13 @@ async def test_without_a_planner_nothing_is_loaded(repository: Repository, redis
 
 async def test_signatures_are_as_leaders_told_them(repository: Repository, redis: Redis) -> None:
     await SignatureStore(redis).put("m", SIGNATURE)
+    await repository.refresh()
+    assert repository.signatures == {"m": SIGNATURE}
+
+
+async def test_signatures_of_another_version_are_left_out(repository: Repository, redis: Redis) -> None:
+    await SignatureStore(redis).put("m", SIGNATURE)
+    await redis.hset(keys.SIGNATURES, "newer", '{"tensors": []}')
     await repository.refresh()
     assert repository.signatures == {"m": SIGNATURE}
 
