@@ -78,6 +78,15 @@ def test_an_unknown_model_is_not_found(cluster: Cluster) -> None:
     assert "&#39;&lt;script&gt;&#39;" in answer.text
 
 
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [("/history?before={}", 200), ("/timeline?workload={}", 200), ("/what-if/{}", 404)],
+)
+@pytest.mark.parametrize("number", ["9" * 5_000, "-1", "1.5"])
+def test_a_number_that_is_none_is_no_failure(cluster: Cluster, path: str, status: int, number: str) -> None:
+    assert ask(cluster.page + path.format(number)).status == status
+
+
 def test_history_tells_what_a_version_changed(cluster: Cluster) -> None:
     cluster.apply(group(1, 1, [2], "slow"))
     text = ask(f"{cluster.page}/history").text

@@ -7,17 +7,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from starlette.responses import PlainTextResponse
-from starlette.types import Message, Receive, Scope, Send
+from redis.exceptions import TimeoutError as RedisTimeoutError
+from starlette.responses import PlainTextResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from services.core.errors import UnknownModel
+from services.infra.security.authorization import REFUSED
 from services.infra.security.tokens import Tokens
+from services.planner.web.app import make_app
 from services.planner.web.guarding import HEADERS, MOST_BYTES, Guard
 
 Headers = dict[str, str]
 FORM = {"content-length": "3", "host": "planner:8080"}
 
 
-async def asked(guard: Guard, headers: Headers, method: str = "GET") -> tuple[int, Headers]:
+async def asked(guard: ASGIApp, headers: Headers, method: str = "GET") -> tuple[int, Headers]:
     """The status and the headers of the answer to a request."""
     sent: list[Message] = []
 
@@ -73,6 +77,17 @@ async def test_with_tokens_only_planners_get_in(tokens: Tokens, authorization: s
     assert ("www-authenticate" in headers) == (status == 401)
 
 
+@pytest.mark.parametrize(
+    ("authorization", "status"), [("Bearer wrong", "UNAUTHENTICATED"), ("Bearer infer", "PERMISSION_DENIED")]
+)
+async def test_a_refusal_is_counted(tokens: Tokens, authorization: str, status: str) -> None:
+    before = REFUSED.labels(status)._value.get()
+
+    await asked(Guard(OK, tokens), {"authorization": authorization})
+
+    assert REFUSED.labels(status)._value.get() == before + 1
+
+
 async def test_every_answer_says_what_a_browser_may_do_with_it(tokens: Tokens) -> None:
     for guard in (Guard(OK, None), Guard(OK, tokens), Guard(fail, None)):
         _, headers = await asked(guard, {})
@@ -91,10 +106,36 @@ async def test_every_answer_says_what_a_browser_may_do_with_it(tokens: Tokens) -
         ({"origin": "null"}, 403),
         ({"content-length": str(MOST_BYTES + 1)}, 413),
         ({"content-length": "many"}, 413),
+        ({"content-length": "9" * 5_000}, 413),
     ],
 )
 async def test_a_form_is_small_and_of_this_page(headers: Headers, status: int) -> None:
     found, _ = await asked(Guard(OK, None), FORM | headers, "POST")
+
+    assert found == status
+
+
+class Failing:
+    """Views of which each raises the same."""
+
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+
+    def __getattr__(self, name: str) -> Any:
+        async def fail(request: object) -> Response:
+            raise self._error
+
+        return fail
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [(ConnectionRefusedError(), 503), (RedisTimeoutError(), 503), (FileNotFoundError(), 500), (UnknownModel("m"), 404)],
+)
+async def test_only_a_store_that_is_away_is_told_as_one(error: Exception, status: int) -> None:
+    views: Any = Failing(error)
+
+    found, _ = await asked(make_app(views, views, views, None), {})
 
     assert found == status
 

@@ -7,6 +7,8 @@ from typing import TypeVar
 
 from services.core.errors import AlpaServeError, InvalidArgument
 
+# Above what is ever counted, and exact as a float.
+MOST_POSITION = 2**53
 ValueT = TypeVar("ValueT")
 
 
@@ -38,6 +40,14 @@ def number(text: str, low: float, high: float, *, above: bool = False) -> float:
     if not (math.isfinite(value) and low <= value <= high) or (above and value == low):
         raise InvalidArgument(f"must be {'above' if above else 'from'} {low:g} to {high:g}, got {text!r}")
     return value
+
+
+def position(text: str) -> int:
+    """A number from an address, at most MOST_POSITION; 0 for what is none."""
+    try:
+        return whole(text, 0, MOST_POSITION)
+    except InvalidArgument:
+        return 0
 
 
 def whole(text: str, low: int, high: int) -> int:

@@ -8,8 +8,9 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.core.errors import PermissionDenied, Unauthenticated
+from services.infra.security.authorization import note_refusal
+from services.infra.security.tokens import Gatekeeper
 from services.infra.security.tokens import Scope as TokenScope
-from services.infra.security.tokens import Tokens
 
 log = structlog.get_logger()
 
@@ -32,11 +33,12 @@ CHALLENGE = {"www-authenticate": 'Basic realm="AlpaServe planner: the token is t
 
 
 class Guard:
-    """Refuses whom the tokens do not know as planners, and forms that another site sends; `tokens` None lets all in."""
+    """Refuses whose token is not good for planning, and forms that another site sends; without a gatekeeper all get
+    in."""
 
-    def __init__(self, app: ASGIApp, tokens: Tokens | None) -> None:
+    def __init__(self, app: ASGIApp, gatekeeper: Gatekeeper | None) -> None:
         self._app = app
-        self._tokens = tokens
+        self._gatekeeper = gatekeeper
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -53,29 +55,33 @@ class Guard:
             await send(message)
 
         try:
-            refusal = self._refusal(scope["method"], Headers(scope=scope))
+            refusal = self._refusal(scope, Headers(scope=scope))
             await (refusal or self._app)(scope, receive, send_guarded)
         except Exception:
             log.exception("page_failed", path=scope["path"])
             if not has_begun:
                 await FAILED(scope, receive, send_guarded)
 
-    def _refusal(self, method: str, headers: Headers) -> PlainTextResponse | None:
-        if method not in ("GET", "HEAD"):
+    def _refusal(self, scope: Scope, headers: Headers) -> PlainTextResponse | None:
+        if scope["method"] not in ("GET", "HEAD"):
             if not is_from_here(headers):
                 return PlainTextResponse("a form of another site\n", 403)
-            length = headers.get("content-length", "")
-            if not length.isdecimal() or int(length) > MOST_BYTES:
+            if not is_length(headers.get("content-length", "")):
                 return PlainTextResponse(f"a form needs a length, of at most {MOST_BYTES} bytes\n", 413)
-        if self._tokens is None:
+        if self._gatekeeper is None:
             return None
         try:
-            self._tokens.caller(headers.get("authorization")).require(TokenScope.PLAN)
-        except Unauthenticated as error:
-            return PlainTextResponse(f"{error}\n", 401, CHALLENGE)
-        except PermissionDenied as error:
-            return PlainTextResponse(f"{error}\n", 403)
+            self._gatekeeper.caller(headers.get("authorization")).require(TokenScope.PLAN)
+        except (Unauthenticated, PermissionDenied) as error:
+            note_refusal(scope["path"], error)
+            is_known = isinstance(error, PermissionDenied)
+            return PlainTextResponse(f"{error}\n", 403 if is_known else 401, None if is_known else CHALLENGE)
         return None
+
+
+def is_length(text: str) -> bool:
+    """Whether it is a number of bytes that a form may have."""
+    return text.isdecimal() and len(text) <= len(str(MOST_BYTES)) and int(text) <= MOST_BYTES
 
 
 def is_from_here(headers: Headers) -> bool:

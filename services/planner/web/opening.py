@@ -2,7 +2,6 @@
 
 import asyncio
 
-from services.infra.security.tokens import Tokens
 from services.infra.store.decisions import DecisionStore
 from services.planner.planning import Planning
 from services.planner.posing import Posing
@@ -35,7 +34,7 @@ class Page:
             Views(reader, posing, stewardship, decisions),
             WhatIfViews(reader, self._explorations),
             TimelineViews(reader, posing, stewardship),
-            None if settings.tokens_file is None else Tokens(settings.tokens_file),
+            settings.gatekeeper(),
         )
         self._server = PageServer(settings, settings.page_port, app)
 

@@ -21,6 +21,7 @@ from services.planner.policies.alternatives import Alternatives, alternatives
 from services.planner.posing import Posing
 from services.planner.status import WINDOW_S
 from services.planner.stewardship import Stewardship
+from services.planner.web.forms import position
 from services.planner.web.running import Running, RunningReader
 
 VERSIONS_PER_PAGE, NUM_DECISIONS = 10, 20
@@ -85,8 +86,7 @@ class Views:
 
     async def history(self, request: Request) -> Response:
         current = (await self._reader.running()).deployment.version
-        before = request.query_params.get("before", "")
-        newest = min(int(before), current) if before.isdecimal() else current
+        newest = min(position(request.query_params.get("before", "")) or current, current)
         rows = version_rows(await self._reader.versions(newest, VERSIONS_PER_PAGE))
         older = newest - VERSIONS_PER_PAGE
         decisions = await self._decisions.newest(NUM_DECISIONS)

@@ -7,7 +7,7 @@ from starlette.responses import Response
 from services.core.errors import InvalidArgument, UnknownModel
 from services.planner.policies.plan import POLICIES
 from services.planner.web.explorations import Exploration, Explorations
-from services.planner.web.forms import Form
+from services.planner.web.forms import Form, position
 from services.planner.web.running import RunningReader
 from services.planner.web.views import page, redirect
 from services.planner.web.what_if_form import MOST_CELLS, MOST_SECONDS, defaults, read_question
@@ -55,9 +55,9 @@ class WhatIfViews:
     def _found(self, request: Request) -> Exploration:
         """Raises: UnknownModel, the error of what is not there."""
         number = request.path_params["number"]
-        found = self._explorations.get(number)
+        found = self._explorations.get(position(number))
         if found is None:
-            raise UnknownModel(f"what-if {number} is not kept any more")
+            raise UnknownModel(f"what-if {number!r} is not kept any more")
         return found
 
     async def _page(self, form: Form, policies: list[str], status: int = 200) -> Response:
