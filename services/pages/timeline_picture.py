@@ -1,6 +1,6 @@
 """A schedule as a picture: a row per stage, bars of the models' colours, what missed marked under its group."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +13,7 @@ from services.pages.schedules import Lane, Schedule
 WIDTH, LEFT = 1120.0, 128.0
 _ROW, _MISSES, _HEAD, _GAP, _TOP = 15.0, 13.0, 16.0, 8.0, 22.0
 # A page with more would be slow to open.
-MOST_BARS = 1_500
+MOST_BARS = MOST_MARKS = 1_500
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +71,7 @@ class TimelinePicture:
     ticks: tuple[Tick, ...]
     bars: tuple[Bar, ...]
     marks: tuple[Mark, ...]
+    num_missed: int
     cut: Cut
     whole_s: float
     legend: dict[str, Paint]
@@ -113,16 +114,14 @@ def timeline_picture(schedule: Schedule, cut: Cut) -> TimelinePicture:
 
     rows, tops, miss_tops, height = _rows(schedule.lanes)
     legend = paints(schedule.models)
+    missed = _missed(schedule, cut)
     return TimelinePicture(
         height=height,
         rows=tuple(rows),
         ticks=tuple(Tick(x_of(at_s), tick_text(at_s)) for at_s in ticks(cut.begin_s, cut.end_s, 10)),
         bars=tuple(_bars(schedule, cut, legend, tops, x_of(cut.begin_s), (WIDTH - LEFT - 8) / span_s)),
-        marks=tuple(
-            Mark(x_of(at_s), miss_tops[lane], kind, f"{schedule.models[model]} {kind}, arrived at {at_s:.3f} s")
-            for lane, model, at_s, kind in _misses(schedule)
-            if cut.begin_s <= at_s <= cut.end_s
-        ),
+        marks=tuple(_marks(schedule, evenly(missed, MOST_MARKS), miss_tops, x_of)),
+        num_missed=len(missed),
         cut=cut,
         whole_s=schedule.end_s,
         legend=legend,
@@ -161,6 +160,22 @@ def _bars(
         yield Bar(round(x, 2), top, round(max(width, 0.7), 2), legend[model].fill, text, title, is_late)
 
 
-def _misses(schedule: Schedule) -> Iterable[tuple[int, int, float, str]]:
+def _missed(schedule: Schedule, cut: Cut) -> NDArray[np.intp]:
+    """Which misses are within the cut, in order of arrival, (num_missed,)."""
+    at_s = schedule.misses.at_s
+    order = np.argsort(at_s, kind="stable")
+    return order[(at_s[order] >= cut.begin_s) & (at_s[order] <= cut.end_s)]
+
+
+def evenly(found: NDArray[np.intp], most: int) -> NDArray[np.intp]:
+    """At most so many, evenly chosen."""
+    return found if len(found) <= most else found[np.linspace(0, len(found) - 1, most).astype(np.intp)]
+
+
+def _marks(
+    schedule: Schedule, missed: NDArray[np.intp], tops: Sequence[float], x_of: Callable[[float], float]
+) -> Iterable[Mark]:
     own = schedule.misses
-    return zip(own.lane.tolist(), own.model.tolist(), own.at_s.tolist(), own.kind, strict=True)
+    for n in missed.tolist():
+        model, kind, at_s = schedule.models[own.model[n]], own.kind[n], float(own.at_s[n])
+        yield Mark(x_of(at_s), tops[own.lane[n]], kind, f"{model} {kind}, arrived at {at_s:.3f} s")

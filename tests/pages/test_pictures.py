@@ -12,7 +12,7 @@ from services.pages.figures import percent, points, ticks
 from services.pages.palette import paints
 from services.pages.placement_picture import Labels, placement_picture
 from services.pages.schedules import NOWHERE, Schedule, measured_schedule, predicted_schedule
-from services.pages.timeline_picture import MOST_BARS, cut_of, timeline_picture
+from services.pages.timeline_picture import LEFT, MOST_BARS, MOST_MARKS, WIDTH, cut_of, timeline_picture
 from tests.pages.cases import HOSTILE, placement, problem
 
 
@@ -82,6 +82,20 @@ def test_a_window_that_is_too_long_is_shortened_and_says_so() -> None:
     assert cut.begin_s == 10
     assert cut.end_s == pytest.approx(10 + MOST_BARS, abs=2)
     assert "shortened" in cut.why
+
+
+def test_marks_are_bounded_and_chosen_from_all_of_the_time() -> None:
+    few = many_runs(10)
+    zeros = np.zeros(3 * MOST_MARKS, dtype=np.int64)
+    at_s = np.linspace(10, 0, len(zeros))
+    crowded = replace(few, misses=replace(few.misses, lane=zeros, model=zeros, at_s=at_s, kind=("late",) * len(zeros)))
+
+    picture = timeline_picture(crowded, cut_of(crowded))
+
+    assert (len(picture.marks), picture.num_missed) == (MOST_MARKS, 3 * MOST_MARKS)
+    xs = [mark.x for mark in picture.marks]
+    assert xs == sorted(xs)
+    assert (xs[0], xs[-1]) == (LEFT, WIDTH - 8)
 
 
 def test_records_without_stages_are_drawn_by_group_in_rows_that_do_not_overlap() -> None:

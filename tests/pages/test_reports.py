@@ -9,6 +9,7 @@ import pytest
 from services.core.errors import InvalidWorkload
 from services.core.records import Record
 from services.pages.reports import Part, PlanFacts, replay_report
+from services.pages.timeline_picture import MOST_MARKS
 from tests.pages.cases import HOSTILE, placement, problem
 
 VOID = {"meta", "link", "input", "br", "hr", "img"}
@@ -64,6 +65,16 @@ def test_measured_figures_stand_beside_predicted_ones() -> None:
     assert "1 rejected, 1 late, 0 failed" in page
     assert "As measured" in page
     assert "attainment measured" not in report_of()
+
+
+def test_records_of_nothing_measure_nothing() -> None:
+    assert "<dt>attainment measured</dt><dd>–</dd>" in report_of(records=[])
+
+
+def test_misses_that_are_not_marked_are_told() -> None:
+    refused = [replace(RECORDS[-1], arrival_s=n / 1000) for n in range(MOST_MARKS + 100)]
+
+    assert "(1,500 of 1,600 are marked, 100 left out)" in report_of(records=refused)
 
 
 def test_what_no_group_holds_is_told() -> None:

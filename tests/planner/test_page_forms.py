@@ -90,6 +90,16 @@ def test_a_large_workload_is_cut_and_says_so() -> None:
     assert (len(kept.workload), kept.num_cut) == (MOST_REQUESTS, 5)
 
 
+def test_looks_at_live_arrivals_drive_out_no_workload_that_was_sent() -> None:
+    kept = KeptWorkloads()
+    workload = workload_from_arrivals({"m": np.arange(2.0)})
+    sent = kept.keep(workload, "sent")
+    live = [kept.keep(workload, "live", is_live=True).number for _ in range(20)]
+
+    assert kept.get(sent.number) is sent
+    assert (kept.get(live[0]), kept.get(live[-1]) is not None) == (None, True)
+
+
 def test_only_the_last_workloads_are_kept() -> None:
     kept = KeptWorkloads()
     numbers = [kept.keep(workload_from_arrivals({"m": np.arange(2.0)}), "").number for _ in range(20)]

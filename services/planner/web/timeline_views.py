@@ -9,7 +9,7 @@ from starlette.responses import Response
 from services.core.errors import AlpaServeError
 from services.planner.posing import Posing
 from services.planner.stewardship import Stewardship
-from services.planner.web.forms import Form
+from services.planner.web.forms import Form, position
 from services.planner.web.running import RunningReader
 from services.planner.web.timelines import (
     MOST_BYTES,
@@ -41,7 +41,7 @@ class TimelineViews:
     async def show(self, request: Request) -> Response:
         zoom_form, zoom = read_zoom(request.query_params)
         number = request.query_params.get("workload", "")
-        kept = self._kept.get(int(number)) if number.isdecimal() else None
+        kept = self._kept.get(position(number))
         note = "" if kept or not number else "That workload is not kept any more; these are the live arrivals."
         return await self._page(kept, zoom_form, zoom, note=note)
 
@@ -88,7 +88,9 @@ class TimelineViews:
             kept, found = await self._simulated(kept, zoom)
         except AlpaServeError as error:
             fault = str(error)
-        return page(
+        # A large picture takes a while to write.
+        return await asyncio.to_thread(
+            page,
             "timeline.html",
             status,
             here="/timeline",
@@ -107,7 +109,7 @@ class TimelineViews:
         cluster = (await self._stewardship.cluster()).as_numbered()
         problem = await self._posing.registered(cluster, kept.workload if kept else None)
         if kept is None:
-            kept = self._kept.keep(problem.workload, "the live arrivals of the last minute")
+            kept = self._kept.keep(problem.workload, "the live arrivals of the last minute", is_live=True)
         names = [group.name for group in deployment.groups]
         async with self._simulating:
             return kept, await asyncio.to_thread(simulated, problem, deployment.placement(), names, zoom)

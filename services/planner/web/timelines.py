@@ -16,7 +16,7 @@ from services.pages.schedules import predicted_schedule
 from services.pages.timeline_picture import TimelinePicture, cut_of, timeline_picture
 from services.planner.web.forms import Form, number, whole
 
-MOST_REQUESTS, MOST_BYTES, MOST_KEPT = 50_000, 4 * 2**20, 8
+MOST_REQUESTS, MOST_BYTES, MOST_KEPT, MOST_LIVE = 50_000, 4 * 2**20, 8, 4
 MOST_RATE, MOST_DURATION_S = 10_000.0, 3_600.0
 
 
@@ -31,26 +31,28 @@ class KeptWorkload:
 
 
 class KeptWorkloads:
-    """The last ones that somebody looked at."""
+    """The last ones that somebody sent or had drawn, and apart from them the last live ones, which every look takes."""
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[int, KeptWorkload] = OrderedDict()
+        self._own: OrderedDict[int, KeptWorkload] = OrderedDict()
+        self._live: OrderedDict[int, KeptWorkload] = OrderedDict()
         self._numbers = count(1)
 
-    def keep(self, workload: Workload, label: str) -> KeptWorkload:
+    def keep(self, workload: Workload, label: str, *, is_live: bool = False) -> KeptWorkload:
         """Of a large one only the first requests."""
         num_cut = max(len(workload) - MOST_REQUESTS, 0)
         if num_cut:
             first = slice(MOST_REQUESTS)
             workload = Workload(workload.arrival_s[first], workload.model[first], workload.slo_s[first], workload.names)
         kept = KeptWorkload(next(self._numbers), label, workload, num_cut)
-        self._kept[kept.number] = kept
-        if len(self._kept) > MOST_KEPT:
-            self._kept.popitem(last=False)
+        among, most = (self._live, MOST_LIVE) if is_live else (self._own, MOST_KEPT)
+        among[kept.number] = kept
+        if len(among) > most:
+            among.popitem(last=False)
         return kept
 
     def get(self, number: int) -> KeptWorkload | None:
-        return self._kept.get(number)
+        return self._own.get(number) or self._live.get(number)
 
 
 @dataclass(frozen=True, slots=True)
