@@ -10,7 +10,7 @@ from alpaserve.v1 import leader_pb2
 
 from services.core.deployment import DeployedGroup
 from services.core.errors import GroupUnavailable
-from services.infra.background import background, repeating
+from services.infra.background import background
 from services.infra.messages import ENVELOPE_BYTES, Messages
 from services.infra.security.links import NO_CREDENTIALS, Credentials
 from services.router.call import Call
@@ -18,6 +18,8 @@ from services.router.call import Call
 log = structlog.get_logger()
 
 RECONNECT_S, CONNECT_WITHIN_S = 0.1, 1.0
+# The longest wait before a leader that refuses is asked again.
+REFUSED_WAIT_S = 1.0
 Response = leader_pb2.Served | leader_pb2.Rejected | leader_pb2.Failed
 
 
@@ -32,6 +34,7 @@ class LeaderConnection(Messages[leader_pb2.FromLeader]):
         super().__init__(leader_pb2.FromLeader, max_message_bytes)
         self.is_open = False
         self.num_submitted = 0
+        self.refusal = ""
         self._opening = opening
         self._group = opening.group
         self._on_change = on_change
@@ -80,7 +83,7 @@ class LeaderConnection(Messages[leader_pb2.FromLeader]):
             self.is_open = True
             self._on_change()
         elif kind == "refused":
-            log.debug("connection_refused", group=self._group, why=message.refused.message)
+            self.refusal = message.refused.message
             self.close()
         elif kind is not None:
             response: Response = getattr(message, kind)
@@ -150,13 +153,25 @@ class GroupLink:
                 await self._connection.answered()
 
     async def _keep(self) -> None:
-        async for _ in repeating(RECONNECT_S):
-            connection = await self._connected()
-            if connection is not None:
-                try:
-                    await connection.is_lost.wait()
-                finally:
-                    connection.close()
+        """Connect again whenever the connection ends, and ever more rarely while the leader refuses."""
+        wait_s, refusal = RECONNECT_S, ""
+        while True:
+            why = await self._hold()
+            if why and why != refusal:
+                log.warning("leader_refused", group=self.group, address=self.address, why=why)
+            refusal, wait_s = why, min(2 * wait_s, REFUSED_WAIT_S) if why else RECONNECT_S
+            await asyncio.sleep(wait_s)
+
+    async def _hold(self) -> str:
+        """Hold a connection until it ends; returns why the leader refused it, empty if it did not."""
+        connection = await self._connected()
+        if connection is None:
+            return ""
+        try:
+            await connection.is_lost.wait()
+        finally:
+            connection.close()
+        return connection.refusal
 
     async def _connected(self) -> LeaderConnection | None:
         host, _, port = self.address.rpartition(":")

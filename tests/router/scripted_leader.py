@@ -70,7 +70,11 @@ class ScriptedConnection(Messages[leader_pb2.ToLeader]):
         if message.HasField("open"):
             self._leader.opened.append(message.open)
             self._leader.connections.append(self)
-            self.send(leader_pb2.FromLeader(opened=leader_pb2.Opened()))
+            if self._leader.refusal:
+                self.send(leader_pb2.FromLeader(refused=leader_pb2.Refused(message=self._leader.refusal)))
+                self.close()
+            else:
+                self.send(leader_pb2.FromLeader(opened=leader_pb2.Opened()))
         elif message.HasField("cancel"):
             self._leader.cancelled.append(message.cancel.sequence)
         else:
@@ -85,6 +89,7 @@ class ScriptedLeader:
     """Answers each request by `answer`; notes what it was sent."""
 
     answer: Answer = serve
+    refusal: str = ""
     opened: list[leader_pb2.Open] = field(default_factory=list)
     connections: list[ScriptedConnection] = field(default_factory=list)
     submitted: list[leader_pb2.Submit] = field(default_factory=list)
