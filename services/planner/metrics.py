@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from time import monotonic
+from typing import Protocol
 
 import structlog
 from prometheus_client import Counter, Gauge, Histogram
@@ -19,11 +20,15 @@ log = structlog.get_logger()
 LOOK_EVERY_S = 2.0
 _BUCKETS_S = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1_000.0)
 
-SEARCHES = Counter("alpaserve_plan_searches", "Searches for a plan, by what came of them.", ["result"])
-SEARCH_SECONDS = Histogram(
-    "alpaserve_plan_search_seconds", "How long searches that found a plan took.", buckets=_BUCKETS_S
+SEARCHES = Counter(
+    "alpaserve_plan_searches",
+    "Searches for calls of Plan and Explore and for what-ifs of the page, by what came of them.",
+    ["result"],
 )
-SIMULATIONS = Counter("alpaserve_plan_simulations", "Placements that searches simulated.")
+SEARCH_SECONDS = Histogram(
+    "alpaserve_plan_search_seconds", "How long those that found what was asked for took.", buckets=_BUCKETS_S
+)
+SIMULATIONS = Counter("alpaserve_plan_simulations", "Placements that these searches and controllers simulated.")
 TRANSITIONS = Counter("alpaserve_transitions", "Transitions that ended, by result.", ["result"])
 TRANSITION_SECONDS = Histogram("alpaserve_transition_seconds", "How long transitions took.", buckets=_BUCKETS_S)
 WORKERS = Gauge("alpaserve_workers", "Workers that are alive.")
@@ -35,8 +40,15 @@ for found, ended in (("found", "applied"), ("failed", "failed")):
     TRANSITIONS.labels(ended)
 
 
+class Search(Protocol):
+    """What counts its simulations."""
+
+    @property
+    def num_simulations(self) -> int: ...
+
+
 @contextmanager
-def measured_search() -> Iterator[None]:
+def measured_search(search: Search) -> Iterator[None]:
     """A search that goes on while the block runs. One that its caller leaves is counted as failed."""
     began_s = monotonic()
     try:
@@ -44,6 +56,8 @@ def measured_search() -> Iterator[None]:
     except BaseException:
         SEARCHES.labels("failed").inc()
         raise
+    finally:
+        SIMULATIONS.inc(search.num_simulations)
     SEARCHES.labels("found").inc()
     SEARCH_SECONDS.observe(monotonic() - began_s)
 

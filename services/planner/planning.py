@@ -21,7 +21,7 @@ from services.planner.cluster import LiveCluster
 from services.planner.exploring import explored
 from services.planner.hunt import Hunt
 from services.planner.messages import applied_message, diff_message, report_message
-from services.planner.metrics import SIMULATIONS, measured_search
+from services.planner.metrics import measured_search
 from services.planner.policies.clockwork import CLOCKWORK
 from services.planner.pools import Pools
 from services.planner.posing import Posing
@@ -57,11 +57,11 @@ class Planning:
         current = await self._placements.current()
         problem = await self._problem(request, live)
         async with self._pools.pool_for(problem) as pool:
-            hunt = Hunt(problem, request, Searching(request, self._time_budget_s(request), pool))
-            with measured_search(), within("search", policy=request.policy):
+            searching = Searching(request, self._time_budget_s(request), pool)
+            hunt = Hunt(problem, request, searching)
+            with measured_search(searching), within("search", policy=request.policy):
                 async for progress in hunt.progress():
                     yield planner_pb2.PlanResponse(progress=progress)
-        SIMULATIONS.inc(hunt.num_simulations)
         plan = hunt.plan
         placement = plan.placement if live is None else live.placed(plan.placement, current.groups, problem.spec)
         found = await asyncio.to_thread(found_message, hunt, placement)
@@ -81,8 +81,9 @@ class Planning:
         problem = await self._problem(plan, live)
         async with self._pools.pool_for(problem) as pool:
             searching = Searching(plan, self._time_budget_s(plan), pool)
-            async for response in explored(problem, request, searching, self._pools.num_threads):
-                yield response
+            with measured_search(searching):
+                async for response in explored(problem, request, searching, self._pools.num_threads):
+                    yield response
 
     async def _problem(self, request: planner_pb2.PlanRequest, live: LiveCluster | None) -> Problem:
         if live is None:

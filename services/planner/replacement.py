@@ -20,6 +20,7 @@ from services.planner.controllers.controllers import make_controller
 from services.planner.controllers.deciding import decide
 from services.planner.controllers.decision import Decision, Running, Verdict
 from services.planner.controllers.setting import Effort
+from services.planner.metrics import SIMULATIONS
 from services.planner.pools import Pools
 from services.planner.replacement_facts import FactReader, Facts
 from services.planner.replacement_memory import Memory, begun
@@ -112,6 +113,7 @@ class Replacement:
         decision = await asyncio.to_thread(
             decide, facts.setting, self._controller, facts.observation, running, self._effort(facts)
         )
+        SIMULATIONS.inc(decision.num_simulations)
         self._remembered_of = facts.current.version, facts.live.devices
         is_repeated = decision.verdict is self._last_verdict
         self._last_verdict = decision.verdict

@@ -98,12 +98,16 @@ def test_history_tells_what_a_version_changed(cluster: Cluster) -> None:
 
 
 def test_a_what_if_is_planned_and_shown(cluster: Cluster) -> None:
+    names = ("alpaserve_plan_searches_total", "alpaserve_plan_simulations_total")
+    num_searches, num_simulations = (cluster.metrics.sum(name, "planner") for name in names)
     answer = ask(f"{cluster.page}/what-if", QUESTION)
     give_up_at = monotonic() + 60
     while "data-done" not in (text := ask(f"{answer.url}/progress").text):
         assert monotonic() < give_up_at
         sleep(0.2)
 
+    assert cluster.metrics.sum(names[0], "planner") == num_searches + 1
+    assert cluster.metrics.sum(names[1], "planner") > num_simulations
     assert "2 of 2 plans · done" in text
     assert len(re.findall(r"<strong>[\d.]+ %</strong>", text)) == 2
 
