@@ -1,7 +1,7 @@
 """One HTML file about a placement under a workload: as the simulator predicts it, and as a replay measured it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,7 @@ from services.core.errors import InvalidWorkload
 from services.core.placement import Placement
 from services.core.problem import Problem
 from services.core.records import OUTCOMES, SERVED, Record
-from services.pages.latency_picture import latency_picture
+from services.pages.latency_picture import LatencyPicture, latency_picture
 from services.pages.placement_picture import Labels, placement_picture
 from services.pages.rendering import render
 from services.pages.schedules import Schedule, measured_schedule, predicted_schedule
@@ -37,6 +37,20 @@ class Part:
 
     begin_s: float | None = None
     length_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Framing:
+    """What a report is headed with, when it was made, in words, and what else it tells and shows.
+
+    `labels` are the groups' names in the records where those are not their numbers.
+    """
+
+    title: str
+    made_at: str
+    plan: PlanFacts = PlanFacts()
+    labels: Labels = field(default_factory=Labels)
+    part: Part = Part()
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,47 +80,49 @@ class ModelRow:
 
 
 def replay_report(
-    problem: Problem,
-    placement: Placement,
-    *,
-    title: str,
-    made_at: str,
-    records: Sequence[Record] | None = None,
-    plan: PlanFacts | None = None,
-    labels: Labels | None = None,
-    part: Part | None = None,
+    problem: Problem, placement: Placement, framing: Framing, records: Sequence[Record] | None = None
 ) -> str:
-    """The report as HTML without outside assets. `problem` holds the workload that was, or would be, sent; `made_at` is
-    when, in words; `labels` are the groups' names in the records where those are not their numbers.
+    """The report as HTML without outside assets. `problem` holds the workload that was, or would be, sent.
 
     Raises: InvalidWorkload for a record of a model that the spec lacks; InvalidPlacement, UnknownProfile or DoesNotFit
     if the placement cannot be.
     """
     check_models(problem, records or ())
-    own_labels, own_part = labels or Labels(), part or Part()
     outcome = simulate_as_placed(problem, placement)
     predicted = report(problem, placement, outcome)
-    schedules = {"predicted": predicted_schedule(problem, placement, outcome, own_labels.groups)}
-    latencies = {"predicted": (outcome.finish_s - problem.workload.arrival_s)[outcome.admitted]}
-    if records is not None:
-        schedules["measured"] = measured_schedule(problem.spec.names, records, own_labels.groups)
-        latencies["measured"] = np.array([own.latency_s for own in records if own.outcome in OUTCOMES[:2]])
-    most = max(problem.num_requests, len(records or ()))
     return render(
         "report.html",
-        title=title,
-        made_at=made_at,
+        title=framing.title,
+        made_at=framing.made_at,
         spec=problem.spec,
         placement=placement,
-        picture=placement_picture(placement, problem.spec, problem.profiles, own_labels),
+        picture=placement_picture(placement, problem.spec, problem.profiles, framing.labels),
         predicted=predicted,
         measured=None if records is None else measured(records),
         rows=model_rows(problem, predicted, outcome, records),
         span_s=problem.workload.span_s,
-        latency=latency_picture(latencies, most),
-        timelines=timelines(schedules, own_part),
-        plan=plan or PlanFacts(),
+        latency=latencies(problem, outcome, records),
+        timelines=timelines(schedules(problem, placement, outcome, framing.labels, records), framing.part),
+        plan=framing.plan,
     )
+
+
+def latencies(problem: Problem, outcome: Outcome, records: Sequence[Record] | None) -> LatencyPicture | None:
+    """Of what was answered, as predicted and, with records, as measured."""
+    latency_s = {"predicted": (outcome.finish_s - problem.workload.arrival_s)[outcome.admitted]}
+    if records is not None:
+        latency_s["measured"] = np.array([own.latency_s for own in records if own.outcome in OUTCOMES[:2]])
+    return latency_picture(latency_s, max(problem.num_requests, len(records or ())))
+
+
+def schedules(
+    problem: Problem, placement: Placement, outcome: Outcome, labels: Labels, records: Sequence[Record] | None
+) -> dict[str, Schedule]:
+    """Who ran where when, as predicted and, with records, as measured."""
+    found = {"predicted": predicted_schedule(problem, placement, outcome, labels.groups)}
+    if records is not None:
+        found["measured"] = measured_schedule(problem.spec.names, records, labels.groups)
+    return found
 
 
 def check_models(problem: Problem, records: Sequence[Record]) -> None:
@@ -116,15 +132,15 @@ def check_models(problem: Problem, records: Sequence[Record]) -> None:
             raise InvalidWorkload(f"record {number}: unknown model {record.model!r}")
 
 
-def timelines(schedules: Mapping[str, Schedule], part: Part) -> dict[str, TimelinePicture]:
+def timelines(found: Mapping[str, Schedule], part: Part) -> dict[str, TimelinePicture]:
     """Timelines of the same part of the time: what is chosen for the first one holds for the others."""
-    first = next(iter(schedules.values()))
+    first = next(iter(found.values()))
     cut = cut_of(first, part.begin_s, part.length_s)
     if cut.is_whole:
-        return {label: timeline_picture(own, cut_of(own)) for label, own in schedules.items()}
+        return {label: timeline_picture(own, cut_of(own)) for label, own in found.items()}
     length_s = cut.end_s - cut.begin_s
-    others = {label: cut_of(own, cut.begin_s, length_s) for label, own in schedules.items() if own is not first}
-    return {label: timeline_picture(own, others.get(label, cut)) for label, own in schedules.items()}
+    others = {label: cut_of(own, cut.begin_s, length_s) for label, own in found.items() if own is not first}
+    return {label: timeline_picture(own, others.get(label, cut)) for label, own in found.items()}
 
 
 def measured(records: Sequence[Record]) -> Measured:

@@ -3,6 +3,7 @@
 import structlog
 import uvloop
 from alpaserve.v1 import planner_pb2, planner_pb2_grpc
+from redis.asyncio import Redis
 
 from services.infra.background import background, repeating
 from services.infra.logs import configure_logs
@@ -51,17 +52,24 @@ async def announce(members: MemberStore, address: str) -> None:
 
 
 async def serve(settings: PlannerSettings) -> None:
+    """Until a signal to stop; what is opened for it is closed."""
+    redis, stubs = connect(settings.store), WorkerStubs(settings)
+    pools = Pools(settings.ray_address, settings.ray_from_size)
+    await serve_with(settings, redis, stubs, pools)
+    pools.close()
+    await stubs.close()
+    await redis.aclose()
+
+
+async def serve_with(settings: PlannerSettings, redis: Redis, stubs: WorkerStubs, pools: Pools) -> None:
     stopping = stop_signal()
-    redis = connect(settings.store)
     placements, members, arrivals = PlacementStore(redis), MemberStore(redis), ArrivalStore(redis)
-    stubs = WorkerStubs(settings)
     catalog = Catalog(ModelStore(redis), ProfileStore(redis), placements, settings.models_dir)
     records = TransitionStore(redis)
     workers = Workers(stubs, members, settings.step_timeout_s)
     transitions = Transitions(placements, members, workers, records)
     stewardship = Stewardship(placements, members, catalog, transitions, records, arrivals)
     posing = Posing(catalog, WorkloadSource(arrivals, settings.live_window_s))
-    pools = Pools(settings.ray_address, settings.ray_from_size)
     planning = Planning(settings, posing, stewardship, placements, pools)
     status = StatusReader(placements, members, QueueStore(redis), arrivals, ActivityStore(redis))
     reader = FactReader(settings, placements, catalog, stewardship, arrivals)
@@ -91,9 +99,6 @@ async def serve(settings: PlannerSettings) -> None:
         await replacement.wait()
         await stewardship.wait()
     await server.stop()
-    pools.close()
-    await stubs.close()
-    await redis.aclose()
 
 
 def main() -> None:

@@ -3,12 +3,13 @@
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
+from typing import Any
 
 import pytest
 
 from services.core.errors import InvalidWorkload
 from services.core.records import Record
-from services.pages.reports import Part, PlanFacts, replay_report
+from services.pages.reports import Framing, Part, PlanFacts, replay_report
 from services.pages.timeline_picture import MOST_MARKS
 from tests.pages.cases import HOSTILE, placement, problem
 
@@ -36,8 +37,8 @@ class Nesting(HTMLParser):
         assert self.open.pop() == tag
 
 
-def report_of(**more: object) -> str:
-    return replay_report(problem(), placement(), title="A <b>plan</b>", made_at="today", **more)  # type: ignore[arg-type]
+def report_of(records: list[Record] | None = None, **more: Any) -> str:
+    return replay_report(problem(), placement(), Framing("A <b>plan</b>", "today", **more), records)
 
 
 def test_a_report_is_well_formed_and_needs_nothing_beside_it() -> None:

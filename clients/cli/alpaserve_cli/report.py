@@ -17,7 +17,7 @@ from services.core.problem import pose
 from services.core.records import Record, parse_records
 from services.core.workload import Workload
 from services.pages.placement_picture import Labels
-from services.pages.reports import Part, PlanFacts, replay_report
+from services.pages.reports import Framing, Part, PlanFacts, replay_report
 
 PlacementOption = Annotated[
     Path, typer.Option("--placement", help="Groups and replicas (alpaserve.placement/v1), or what `plan` printed.")
@@ -56,17 +56,14 @@ def report(
         raise InvalidArgument("give --workload, --records or both")
     document = read_document(placement)
     problem = pose(read_spec(spec), read_profiles(profiles), requests)
-    page = replay_report(
-        problem,
-        read_placement(placement),
+    framing = Framing(
         title=title or f"{placement.name} under {(workload or records or placement).name}",
         made_at=made_at(),
-        records=recorded,
         plan=plan_facts(document),
         labels=Labels(group_names(document)),
         part=Part(begin, length),
     )
-    write_page(page, out)
+    write_page(replay_report(problem, read_placement(placement), framing, recorded), out)
     if output is Output.JSON:
         print_json({"out": str(out)})
 

@@ -10,7 +10,7 @@ from alpaserve_cli.report import made_at, write_page
 from services.core.problem import pose
 from services.core.records import parse_records
 from services.pages.placement_picture import Labels
-from services.pages.reports import replay_report
+from services.pages.reports import Framing, replay_report
 
 
 def write_report(result: ReplayResult, prediction: Prediction, source: str, out: Path) -> None:
@@ -25,9 +25,7 @@ def write_report(result: ReplayResult, prediction: Prediction, source: str, out:
     page = replay_report(
         pose(prediction.spec, prediction.profiles, result.requests(result.counted)),
         prediction.placement,
-        title=f"Replay of {source}{after}",
-        made_at=made_at(),
-        records=parse_records(rows),
-        labels=Labels(groups=prediction.group_names),
+        Framing(f"Replay of {source}{after}", made_at(), labels=Labels(groups=prediction.group_names)),
+        parse_records(rows),
     )
     write_page(page, out)
