@@ -56,9 +56,10 @@ class Prometheus:
 
 
 def configuration(metrics: Metrics) -> dict[str, Any]:
-    """The one that is shipped, with targets of this machine, asked more often."""
+    """The one that is shipped, with targets of this machine, asked more often; HAProxy only compose has."""
     document: dict[str, Any] = yaml.safe_load((DEPLOY / "prometheus/prometheus.yaml").read_text())
     document["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
+    document["scrape_configs"] = [job for job in document["scrape_configs"] if job["job_name"] != "balancer"]
     for job in document["scrape_configs"]:
         del job["dns_sd_configs"]
         job["static_configs"] = [{"targets": [f"127.0.0.1:{metrics.ports[name]}" for name in JOBS[job["job_name"]]]}]
