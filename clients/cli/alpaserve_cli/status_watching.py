@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -27,7 +28,7 @@ def watch_status(client: PlannerClient, every_s: float, output: Output) -> None:
     found: Status | None = None
     silent_since_s: float | None = None
     try:
-        with shown(output) as show, keys() as enough:
+        with interruptions() as interrupted, shown(output) as show, keys() as enough:
             while True:
                 trouble = ""
                 try:
@@ -37,10 +38,28 @@ def watch_status(client: PlannerClient, every_s: float, output: Output) -> None:
                     silent_since_s = silent_since_s or time.monotonic()
                     trouble = f"for {time.monotonic() - silent_since_s:.0f} s the planner has not answered: {error}"
                 show(found, trouble)
-                if enough(every_s):
+                if enough(every_s) or interrupted():
                     return
     except KeyboardInterrupt:
         return
+
+
+@contextmanager
+def interruptions() -> Iterator[Callable[[], bool]]:
+    """Tells whether Ctrl-C was pressed: raised amid a call, it may be lost, or leave the channel unable to close.
+    Pressed again, it is raised all the same."""
+    was_pressed = False
+
+    def press(number: int, frame: object) -> None:
+        nonlocal was_pressed
+        was_pressed = True
+        signal.signal(signal.SIGINT, before)
+
+    before = signal.signal(signal.SIGINT, press)
+    try:
+        yield lambda: was_pressed
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager
