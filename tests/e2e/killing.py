@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from alpaserve.v1 import worker_pb2, worker_pb2_grpc
@@ -131,7 +132,16 @@ def kill_leader(cluster: Cluster, model: str, by: signal.Signals = signal.SIGKIL
 
 
 def leader_pid(cluster: Cluster, model: str) -> int:
-    """The process that leads the first group of a model."""
+    """The process that leads the first group of a model. One that was started again may answer before its worker
+    has said so."""
+    give_up_at = time.monotonic() + 10
+    while not Path(f"/proc/{(pid := last_started(cluster, model))}").exists():
+        assert time.monotonic() < give_up_at
+        time.sleep(0.05)
+    return pid
+
+
+def last_started(cluster: Cluster, model: str) -> int:
     address = next(group.address for group in worker_status(cluster).groups if model in group.models)
     lines = cluster.worker.log_path.read_text().splitlines()
     started = [json.loads(line) for line in lines if '"leader_started"' in line]
