@@ -53,9 +53,9 @@ def test_an_answer_tells_what_became_of_its_request(client: triton.InferenceServ
     assert told.parameters["group"].string_param in {group.name for group in placement.groups}
     assert told.parameters["placement_version"].int64_param == placement.version
     assert told.parameters["batch_size"].int64_param == 1
-    assert told.parameters["execution_time_s"].double_param >= 0.02
+    assert told.parameters["execution_time_s"].double_param > 0.01
     assert told.parameters["queue_time_s"].double_param >= 0
-    assert told.parameters["predicted_finish_s"].double_param >= 0.02
+    assert told.parameters["predicted_finish_s"].double_param > 0.01
 
 
 def test_only_the_outputs_that_are_asked_for_come_back(client: triton.InferenceServerClient) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import chi2, norm
+from scipy.special import chdtrc, ndtr
 
 from services.planner.controllers.observation import Observation
 
@@ -65,9 +65,9 @@ def drift(assumed: Assumed, observation: Observation) -> Drift:
     num_models = len(by_rate)
     most = float(np.abs(by_rate).max(initial=0.0))
     p_values = {
-        "rates": float(chi2.sf(by_rate @ by_rate, num_models)),
-        "a rate": min(float(2 * norm.sf(most)) * num_models, 1.0),
-        "CVs": float(chi2.sf(by_cv @ by_cv, max(int(np.count_nonzero(by_cv)), 1))),
+        "rates": float(chdtrc(num_models, by_rate @ by_rate)),
+        "a rate": min(float(2 * ndtr(-most)) * num_models, 1.0),
+        "CVs": float(chdtrc(max(int(np.count_nonzero(by_cv)), 1), by_cv @ by_cv)),
     }
     kind = min(p_values, key=lambda name: p_values[name])
     worst = int(np.abs(by_cv if kind == "CVs" else by_rate).argmax())
