@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 from alpaserve_cli.embedded_redis import EmbeddedRedis
-from alpaserve_cli.processes import ServiceProcess, start
+from alpaserve_cli.processes import ServiceProcess, StartingService, launch
 
 # Before anything imports jax: tests of parallel configs need several devices.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=4")
 
 StartService = Callable[..., ServiceProcess]
+START_TIMEOUT_S = 120.0
 
 
 @pytest.fixture(scope="session")
@@ -32,13 +33,27 @@ class System:
     directory: Path
     stack: ExitStack
     processes: list[ServiceProcess] = field(default_factory=list)
+    _num_launched: int = 0
 
     def start(self, service: str, **settings: object) -> ServiceProcess:
         """Start a service; settings are the names of ALPASERVE_… variables in lower case."""
+        return self._serving(self._launched(service, settings))
+
+    def start_together(self, *members: tuple[str, dict[str, object]]) -> list[ServiceProcess]:
+        """Start services with their settings side by side."""
+        starting = [self._launched(service, settings) for service, settings in members]
+        return [self._serving(one) for one in starting]
+
+    def _launched(self, service: str, settings: dict[str, object]) -> StartingService:
         env = {f"ALPASERVE_{name.upper()}": str(value) for name, value in settings.items()}
-        log_path = self.directory / f"{service}-{len(self.processes)}.log"
-        process = start(service, {"ALPASERVE_REDIS_URL": self.redis_url, **env}, log_path)
-        self.stack.callback(process.stop)
+        log_path = self.directory / f"{service}-{self._num_launched}.log"
+        self._num_launched += 1
+        starting = launch(service, {"ALPASERVE_REDIS_URL": self.redis_url, **env}, log_path)
+        self.stack.callback(starting.child.stop)
+        return starting
+
+    def _serving(self, starting: StartingService) -> ServiceProcess:
+        process = starting.serving(START_TIMEOUT_S)
         self.processes.append(process)
         return process
 

@@ -129,16 +129,19 @@ def running_cluster(
         metrics = Metrics()
         store_profiles(redis.url, profiles)
         page_port, metrics_port = free_port(), metrics.new_port("planner")
+        routers = [f"r{index}" for index in range(num_routers)]
+        worker, planner, *routing = system.start_together(
+            ("worker", {"metrics_port": metrics.new_port("worker"), **worker_settings}),
+            ("planner", {"heal_every_s": 0.2, "page_port": page_port, "metrics_port": metrics_port}),
+            *(("router", {"router_name": name, "metrics_port": metrics.new_port(name)}) for name in routers),
+        )
         yield Cluster(
             redis=redis,
             system=system,
-            worker=system.start("worker", metrics_port=metrics.new_port("worker"), **worker_settings),
-            planner=system.start("planner", heal_every_s=0.2, page_port=page_port, metrics_port=metrics_port),
+            worker=worker,
+            planner=planner,
             page=f"http://127.0.0.1:{page_port}",
-            routers=tuple(
-                system.start("router", router_name=name, metrics_port=metrics.new_port(name))
-                for name in (f"r{index}" for index in range(num_routers))
-            ),
+            routers=tuple(routing),
             stack=stack,
             metrics=metrics,
         )
