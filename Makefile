@@ -46,7 +46,7 @@ test: lint types $(TYPESCRIPT)/node_modules/installed
 
 # Asks for two of Debian's packages: apt-get install --no-install-recommends chromium prometheus
 test-all: lint types $(TYPESCRIPT)/node_modules/installed .venv-kserve/installed
-	$(BIN)/pytest
+	$(PYTEST)
 	$(MAKE) test-typescript
 
 test-typescript: $(TYPESCRIPT)/node_modules/installed

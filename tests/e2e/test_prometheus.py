@@ -24,6 +24,7 @@ from tests.e2e.scraping import ALERTS, DEPLOY, Metrics, dashboard_expressions, r
 from tests.waiting import until
 
 INPUTS = {"input_ids": np.arange(4, dtype=np.int64)}
+ATTAINMENT = 'model:alpaserve_attainment:ratio_rate5m{model="pictured"}'
 JOBS = {"router": ("r0", "r1"), "planner": ("planner",), "worker": ("worker",), "profiler": ("profiler",)}
 # Of a system whose callers need no token, and whose placement does not follow the traffic by itself.
 WITHOUT_DATA = ("alpaserve_calls_refused_total", "alpaserve_decisions_total")
@@ -118,4 +119,5 @@ async def test_prometheus_sees_all_of_a_running_system(cluster: Cluster, tmp_pat
         evaluated = [rule for group_ in prometheus.ask("rules")["groups"] for rule in group_["rules"]]
         assert len(evaluated) == len(rules())
         assert {rule["name"]: rule.get("lastError") for rule in evaluated if rule["health"] != "ok"} == {}
-        assert prometheus.data('model:alpaserve_attainment:ratio_rate5m{model="pictured"}')[0]["value"][1] == "1"
+        await until(lambda: prometheus.data(ATTAINMENT), 60)
+        assert prometheus.data(ATTAINMENT)[0]["value"][1] == "1"
