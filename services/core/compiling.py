@@ -40,8 +40,11 @@ def compiled(functions: tuple[Function, ...], num_called: int = 1) -> Any:
         if function is functions[-1]:
             rebuilt.__qualname__ = name
             options["cache"] = True
-        elif function not in called:
-            options["inline"] = "always"
+        else:
+            # Python never calls it.
+            options |= {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+            if function not in called:
+                options["inline"] = "always"
         done[function.__name__] = numba.njit(**options)(rebuilt)
     return done[functions[-1].__name__]
 

@@ -54,11 +54,11 @@ def planned(address: str) -> planner_pb2.PlanFound:
 
 
 def test_a_plan_over_ray_is_the_one_of_threads(system: System, ray_cluster: RayCluster) -> None:
-    here = system.start("planner")
-    there = system.start("planner", ray_address=ray_cluster.address, ray_from_size=0)
+    there = {"ray_address": ray_cluster.address, "ray_from_size": 0}
+    with_threads, over_ray = system.start_together(("planner", {}), ("planner", there))
 
-    assert planned(there.address) == planned(here.address)
-    log = (system.directory / "planner-1.log").read_text()
+    assert planned(over_ray.address) == planned(with_threads.address)
+    log = over_ray.log_path.read_text()
     assert "ray_joined" in log
     assert "ray_map_failed" not in log
 
@@ -68,19 +68,20 @@ def test_a_small_problem_needs_no_cluster(system: System, ray_cluster: RayCluste
 
     planned(planner.address)
 
-    assert "ray_joined" not in (system.directory / "planner-2.log").read_text()
+    assert "ray_joined" not in planner.log_path.read_text()
 
 
 def test_a_cluster_out_of_reach_is_told_and_done_without(system: System, unused_tcp_port: int) -> None:
     planner = system.start("planner", ray_address=f"127.0.0.1:{unused_tcp_port}", ray_from_size=0)
 
     assert planned(planner.address).attainment > 0
-    assert "ray_unreachable" in (system.directory / "planner-3.log").read_text()
+    assert "ray_unreachable" in planner.log_path.read_text()
 
 
+@pytest.mark.slow
 def test_a_cluster_that_ends_during_a_search_does_not_end_the_search(system: System, ray_cluster: RayCluster) -> None:
     planner = system.start("planner", ray_address=ray_cluster.address, ray_from_size=0)
-    log = system.directory / "planner-4.log"
+    log = planner.log_path
     with PlannerClient(planner.address) as client:
         responses = client.plan(within(600.0))
         next(one for one in responses if one.progress.num_simulations > 300)
