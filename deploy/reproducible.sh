@@ -8,9 +8,12 @@ images=(router planner profiler worker balancer cli)
 # Docker mounts what is left out.
 files() {
   docker run --rm --user 0 --entrypoint bash "alpaserve-$1" -c '
-    mounted=(/proc /sys /dev /etc/hosts /etc/hostname /etc/resolv.conf /.dockerenv)
-    find / \( -false $(printf -- "-o -path %s " "${mounted[@]}") \) -prune -o -printf "%p %y %m %U:%G %l\n" | sort
-    find / \( -false $(printf -- "-o -path %s " "${mounted[@]}") \) -prune -o -type f -print0 | sort -z | xargs -0 sha256sum'
+    found() {
+      find / \( -path /proc -o -path /sys -o -path /dev -o -path /etc/hosts -o -path /etc/hostname \
+        -o -path /etc/resolv.conf -o -path /.dockerenv \) -prune -o "$@"
+    }
+    found -printf "%p %y %m %U:%G %l\n" | sort
+    found -type f -print0 | sort -z | xargs -0 sha256sum'
 }
 
 directory=$(mktemp -d)
