@@ -113,17 +113,19 @@ class ProcessesReplay:
         said: dict[Connection, Any] = {}
         num_told = 0
         while len(said) < len(self._news):
-            for connection in wait([one for one in self._news if one not in said]):
-                message = _heard(connection)  # type: ignore[arg-type]
+            waiting = [one for one in self._news if one not in said]
+            ready = wait(waiting)
+            for connection in (one for one in waiting if one in ready):
+                message = _heard(connection)
                 if isinstance(message, Progress):
-                    progress[connection] = message  # type: ignore[index]
+                    progress[connection] = message
                     num_told += 1
                     if num_told % len(self._news) == 0:
                         on_progress(reduce(add, progress.values()))
                 elif isinstance(message, Exception):
                     raise message
                 else:
-                    said[connection] = message  # type: ignore[index]
+                    said[connection] = message
         return [said[connection] for connection in self._news]
 
 
