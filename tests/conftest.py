@@ -1,7 +1,7 @@
 """Real processes for the tests: Redis, and the services over it."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,12 +9,14 @@ from pathlib import Path
 import pytest
 from alpaserve_cli.embedded_redis import EmbeddedRedis
 from alpaserve_cli.processes import ServiceProcess, StartingService, launch
+from redis.asyncio import Redis
+
+from services.infra.store.connection import connect
 
 # Before anything imports jax: tests of parallel configs need several devices.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=4")
 
-StartService = Callable[..., ServiceProcess]
 START_TIMEOUT_S = 120.0
 
 
@@ -23,6 +25,15 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """One Redis for the session; whoever needs an empty one starts its own."""
     with EmbeddedRedis(tmp_path_factory.mktemp("redis")) as server:
         yield server.url
+
+
+@pytest.fixture
+async def redis(redis_url: str) -> AsyncIterator[Redis]:
+    """An empty store."""
+    client = connect(redis_url)
+    await client.flushdb()
+    yield client
+    await client.aclose()
 
 
 @dataclass

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 from urllib.request import urlopen
 
 import pytest
@@ -23,6 +23,7 @@ from services.planner.controllers.controllers import CONTROLLERS
 from services.planner.settings import PlannerSettings
 from tests.cli.conftest import Run
 from tests.cli.process_table import running_with
+from tests.documents import read_document
 from tests.e2e.cluster import free_port
 
 STAGE = {"inter_op": 2, "intra_op": 1, "batch_size": 1, "stage_latency_s": [0.01, 0.01], "stage_weight_bytes": [1, 1]}
@@ -41,15 +42,6 @@ class Up:
     def end(self, number: signal.Signals) -> int:
         self.process.send_signal(number)
         return self.process.wait(timeout=60)
-
-
-def read_document(process: subprocess.Popen[str]) -> Any:
-    """The one document that it prints before it stays."""
-    lines: list[str] = []
-    while process.stdout is not None and "}\n" not in lines[-1:]:
-        lines.append(process.stdout.readline())
-        assert lines[-1], "it ended before it served"
-    return json.loads("".join(lines))
 
 
 @contextmanager

@@ -11,13 +11,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from alpaserve.v1 import leader_pb2, model_pb2, placement_pb2
 from alpaserve_cli.authority import Authority, Signed
 from alpaserve_cli.security_files import TOKENS, SecurityFiles
 from alpaserve_client import Client, ConnectionOptions, PlannerClient, ProfilerClient, Tls
 
+from tests.documents import read_document
 from tests.e2e.cluster import quick_profiles
 
 MODEL = "quick"
@@ -119,15 +119,6 @@ def secured_system(directory: Path, ray_directory: Path) -> Iterator[Secured]:
         finally:
             process.terminate()
             process.wait(timeout=60)
-
-
-def read_document(process: subprocess.Popen[str]) -> Any:
-    """The one document that `up` prints before it stays."""
-    lines: list[str] = []
-    while process.stdout is not None and "}\n" not in lines[-1:]:
-        lines.append(process.stdout.readline())
-        assert lines[-1], "it ended before it served"
-    return json.loads("".join(lines))
 
 
 def say_open(address: str, opening: leader_pb2.Open, tls: Tls | None) -> str:

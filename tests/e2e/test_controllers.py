@@ -1,18 +1,18 @@
 """Placements that follow the traffic by themselves; every test has a planner of its own."""
 
-import asyncio
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from time import monotonic
 from typing import Any
 
 import pytest
 from alpaserve.v1 import placement_pb2, planner_pb2
 from alpaserve_cli.processes import ServiceProcess
-from alpaserve_client import Aborted, AlpaServeClientError, AsyncClient, PlannerClient
+from alpaserve_client import Aborted, PlannerClient
 
+from tests.e2e.background import asked_beside
 from tests.e2e.cluster import Cluster, group, model, running_cluster, slo
 
 # Each device has room for one of the models, and serves ten requests a second of it.
@@ -57,32 +57,9 @@ def planner(cluster: Cluster, mode: str, controller: str) -> Iterator[PlannerCli
         assert process.stop() == 0
 
 
-@contextmanager
-def traffic(cluster: Cluster, popular: str, other: str) -> Iterator[None]:
+def traffic(cluster: Cluster, popular: str, other: str) -> AbstractContextManager[None]:
     """Seven of eight requests are for the popular model, while the block runs."""
-    stopped = threading.Event()
-
-    async def ask(client: AsyncClient, number: int) -> None:
-        try:
-            await client.infer(other if number % 8 == 0 else popular, {}, timeout_s=5)
-        except AlpaServeClientError:
-            return
-
-    async def send() -> None:
-        async with cluster.client() as client, asyncio.TaskGroup() as asked:
-            for number in range(10**6):
-                if stopped.is_set():
-                    return
-                asked.create_task(ask(client, number))
-                await asyncio.sleep(1 / RATE_PER_S)
-
-    with ThreadPoolExecutor(1) as beside:
-        sending = beside.submit(asyncio.run, send())
-        try:
-            yield
-        finally:
-            stopped.set()
-            sending.result()
+    return asked_beside(cluster, RATE_PER_S, lambda number: popular if number % 8 else other)
 
 
 def first(client: PlannerClient, wanted: Callable[[Decision], bool]) -> Decision:

@@ -1,17 +1,14 @@
 """The page in Chromium: what runs moves under load, what-ifs are planned, and it is there for phones and keyboards."""
 
-import asyncio
 import shutil
-import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager
 from time import monotonic
 
 import pytest
-from alpaserve_client import AlpaServeClientError, AsyncClient
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from tests.e2e.background import asked_beside
 from tests.e2e.cluster import Cluster
 
 RATE_PER_S = 15
@@ -44,30 +41,9 @@ def opened(browser: Browser, width: int = 1280, scheme: str = "light") -> Iterat
     page.close()
 
 
-@contextmanager
-def traffic(cluster: Cluster) -> Iterator[None]:
+def traffic(cluster: Cluster) -> AbstractContextManager[None]:
     """Requests of two models, while the block runs."""
-    stopped = threading.Event()
-
-    async def one(client: AsyncClient, number: int) -> None:
-        with suppress(AlpaServeClientError):
-            await client.infer("hasty" if number % 3 else "quick", {}, timeout_s=5)
-
-    async def send() -> None:
-        async with cluster.client() as client, asyncio.TaskGroup() as sent:
-            for number in range(10**6):
-                if stopped.is_set():
-                    return
-                sent.create_task(one(client, number))
-                await asyncio.sleep(1 / RATE_PER_S)
-
-    with ThreadPoolExecutor(1) as beside:
-        sending = beside.submit(asyncio.run, send())
-        try:
-            yield
-        finally:
-            stopped.set()
-            sending.result()
+    return asked_beside(cluster, RATE_PER_S, lambda number: "hasty" if number % 3 else "quick")
 
 
 def figure(page: Page, name: str) -> float:

@@ -15,6 +15,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from services.core import errors
 from services.infra.calls import Calls
 from services.infra.errors import STATUS, Gate, Guarded, status_of
+from tests.channels import channel_to
 from tests.waiting import until
 
 DOCUMENTED = [
@@ -88,14 +89,9 @@ def calls() -> Calls:
 
 @pytest.fixture
 async def stub(raising: Raising, gate: Gate, calls: Calls) -> AsyncIterator[Any]:
-    server = aio.server()
-    guarded: Any = Guarded(raising, gate, calls, "Profiler")
-    profiler_pb2_grpc.add_ProfilerServicer_to_server(guarded, server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    async with aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+    guarded = Guarded(raising, gate, calls, "Profiler")
+    async with channel_to(guarded, profiler_pb2_grpc.add_ProfilerServicer_to_server) as channel:
         yield profiler_pb2_grpc.ProfilerStub(channel)
-    await server.stop(None)
 
 
 async def ended(call: Any) -> aio.AioRpcError:

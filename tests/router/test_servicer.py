@@ -15,6 +15,7 @@ from services.router.dispatcher import Dispatcher
 from services.router.door import Door
 from services.router.holdings import Holdings
 from services.router.servicer import RouterServicer, add_router
+from tests.channels import channel_to
 from tests.router.calls import INPUTS, Leaders
 from tests.router.scripted_leader import keep_silent, serve
 from tests.waiting import until
@@ -28,15 +29,9 @@ REQUEST = router_pb2.InferRequest(model="patient", inputs=INPUTS, request_id="mi
 @pytest.fixture
 async def channel(dispatcher: Dispatcher) -> AsyncIterator[aio.Channel]:
     """To a router that holds two requests, and messages of a hundred bytes beside another."""
-    server = aio.server()
     door = Door(dispatcher, Holdings(2, 100), RECEIVE_TIMEOUT_S, LARGEST_BYTES)
-    guarded: Any = Guarded(RouterServicer(door), Gate(), Calls(), "")
-    add_router(guarded, server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    async with aio.insecure_channel(f"127.0.0.1:{port}") as opened:
+    async with channel_to(Guarded(RouterServicer(door), Gate(), Calls(), ""), add_router) as opened:
         yield opened
-    await server.stop(None)
 
 
 def ask(channel: aio.Channel, content: bytes) -> Any:

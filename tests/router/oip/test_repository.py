@@ -1,7 +1,5 @@
 """A router's way to the planner, and what it knows of models, over a real Redis."""
 
-from collections.abc import AsyncIterator
-
 import pytest
 from redis.asyncio import Redis
 
@@ -9,21 +7,12 @@ from services.core.errors import PlannerUnavailable, UnknownModel
 from services.core.signature import Signature, TensorSpec
 from services.infra.security.settings import SecuritySettings
 from services.infra.store import keys
-from services.infra.store.connection import connect
 from services.infra.store.members import MemberStore
 from services.infra.store.signatures import SignatureStore
 from services.router.groups import Groups
 from services.router.oip.repository import Repository
 
 SIGNATURE = Signature((TensorSpec("x", "FP32", (-1, 3), is_optional=True),), (TensorSpec("y", "BF16", ()),))
-
-
-@pytest.fixture
-async def redis(redis_url: str) -> AsyncIterator[Redis]:
-    opened = connect(redis_url)
-    await opened.flushdb()
-    yield opened
-    await opened.aclose()
 
 
 @pytest.fixture

@@ -24,6 +24,7 @@ from services.router.oip.contract import add_inference
 from services.router.oip.repository import Repository
 from services.router.oip.servicer import InferenceServicer
 from services.router.oip.statistics import Statistics
+from tests.channels import channel_to
 from tests.collector import collecting
 
 SERVICE = "/inference.GRPCInferenceService"
@@ -47,14 +48,8 @@ async def servicer(dispatcher: Dispatcher, gate: Gate, redis_url: str) -> AsyncI
 
 @pytest.fixture
 async def channel(servicer: InferenceServicer, gate: Gate) -> AsyncIterator[aio.Channel]:
-    server = aio.server()
-    guarded: Any = Guarded(servicer, gate, Calls(), "")
-    add_inference(guarded, server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    async with aio.insecure_channel(f"127.0.0.1:{port}") as opened:
+    async with channel_to(Guarded(servicer, gate, Calls(), ""), add_inference) as opened:
         yield opened
-    await server.stop(None)
 
 
 class Streaming:
