@@ -10,6 +10,7 @@ from alpaserve_client import AsyncClient, DeadlineExceeded, InferResult, SloUnat
 from grpc import aio
 
 from tests.e2e.cluster import Cluster, group
+from tests.waiting import until
 
 RATE_PER_S = 80
 INPUTS = {"x": np.zeros(8, dtype=np.float32)}
@@ -55,17 +56,23 @@ async def apply_in_turn(planner: str, placements: Sequence[Sequence[placement_pb
             await asyncio.sleep(pause_s)
 
 
+def served_by_version(ends: Ends) -> Counter[int]:
+    return Counter(end.placement_version for own in ends.values() for end in own if isinstance(end, InferResult))
+
+
 async def test_no_request_is_lost_while_group_shapes_change(shared_cluster: Cluster) -> None:
     await apply_in_turn(shared_cluster.planner.address, PLACEMENTS[:1], 0)
     ends: Ends = {}
     stopped = asyncio.Event()
     async with shared_cluster.client(0) as first, shared_cluster.client(1) as second:
         traffic = asyncio.create_task(open_loop((first, second), ends, stopped))
+        await until(lambda: served_by_version(ends))
         await apply_in_turn(shared_cluster.planner.address, PLACEMENTS[1:], 0.3)
+        await until(lambda: len(served_by_version(ends)) == len(PLACEMENTS))
         stopped.set()
         await traffic
     failed = [end for (end,) in ends.values() if not isinstance(end, InferResult | SloUnattainable | DeadlineExceeded)]
-    versions = Counter(end.placement_version for (end,) in ends.values() if isinstance(end, InferResult))
+    versions = served_by_version(ends)
     assert failed == []
     assert sorted(ends) == sorted(f"request-{number}" for number in range(len(ends)))
     assert len(versions) == len(PLACEMENTS)
