@@ -21,8 +21,11 @@ OutputOption = Annotated[Output, typer.Option("--output", help="What to print: t
 
 
 def print_json(document: Any) -> None:
-    """Print one document, floats unrounded."""
-    print(json.dumps(document, indent=2, allow_nan=False, ensure_ascii=False))
+    """Print one document, floats unrounded.
+
+    In one piece even where nothing is buffered: who has read the closing brace may hang up.
+    """
+    sys.stdout.write(json.dumps(document, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
 
 
 def print_table(title: str, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

@@ -50,8 +50,7 @@ export async function startSystem(): Promise<System> {
   let text = "";
   for await (const chunk of up.stdout.setEncoding("utf8")) {
     text += chunk;
-    if (text.trimEnd().endsWith("\n}"))
-      return { environment: environment(JSON.parse(text).addresses, directory), stop };
+    if (text.endsWith("\n}\n")) return { environment: environment(JSON.parse(text).addresses, directory), stop };
   }
   await stop();
   throw new Error("alpaserve up ended before it served");
