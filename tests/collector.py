@@ -16,22 +16,22 @@ from tests.waiting import until
 
 @dataclass(frozen=True)
 class Received:
-    """A span, its instants in seconds of the epoch."""
+    """A span, its instants in nanoseconds of the epoch: as seconds, floats would round them."""
 
     service: str
     name: str
     trace_id: str
     span_id: str
     parent_id: str
-    begin_s: float
-    end_s: float
+    begin_ns: int
+    end_ns: int
     attributes: dict[str, Any]
     events: tuple[str, ...]
     has_failed: bool
 
     @property
     def seconds(self) -> float:
-        return self.end_s - self.begin_s
+        return (self.end_ns - self.begin_ns) / 1e9
 
     def of(self, name: str) -> Any:
         """An attribute of ours."""
@@ -76,7 +76,7 @@ class Collector(trace_service_pb2_grpc.TraceServiceServicer):
     def trace(self, trace_id: str) -> Trace:
         """What has come of a trace so far."""
         mine = [span for span in self.spans if span.trace_id == trace_id]
-        return Trace(sorted(mine, key=lambda span: span.begin_s))
+        return Trace(sorted(mine, key=lambda span: span.begin_ns))
 
     async def latest(self, name: str, **attributes: Any) -> str:
         """The newest trace with a span of this name and these attributes of ours, once there is one."""
@@ -112,8 +112,8 @@ def received(service: str, span: trace_pb2.Span) -> Received:
         span.trace_id.hex(),
         span.span_id.hex(),
         span.parent_span_id.hex(),
-        span.start_time_unix_nano / 1e9,
-        span.end_time_unix_nano / 1e9,
+        span.start_time_unix_nano,
+        span.end_time_unix_nano,
         values(span.attributes),
         tuple(event.name for event in span.events),
         span.status.code == trace_pb2.Status.STATUS_CODE_ERROR,

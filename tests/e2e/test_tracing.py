@@ -63,7 +63,7 @@ def test_the_hops_of_a_request_add_up_to_its_latency(asked: tuple[Trace, float])
 
     leaves = trace.leaves()
     assert [leaf.name for leaf in leaves] == list(HOPS)
-    assert all(earlier.end_s <= later.begin_s for earlier, later in pairwise(leaves))
+    assert all(earlier.end_ns <= later.begin_ns for earlier, later in pairwise(leaves))
     to_router_s = trace.one("Infer", "user").seconds - trace.one("Infer", "alpaserve-router").seconds
     to_group_s = trace.one("attempt").seconds - trace.one("serve").seconds
     assert to_router_s > 0
