@@ -33,6 +33,11 @@ $(TYPESCRIPT)/node_modules/installed: $(VENV)/installed $(TYPESCRIPT)/package-lo
 	.venv-kserve/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement $<
 	touch $@
 
+.venv-perf-analyzer/installed: tests/perf_analyzer/requirements.txt
+	$(PYTHON) -m venv .venv-perf-analyzer
+	.venv-perf-analyzer/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement $<
+	touch $@
+
 lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -44,8 +49,8 @@ test: lint types $(TYPESCRIPT)/node_modules/installed
 	$(PYTEST) -m 'not slow'
 	$(MAKE) test-typescript
 
-# Asks for two of Debian's packages: apt-get install --no-install-recommends chromium prometheus
-test-all: lint types $(TYPESCRIPT)/node_modules/installed .venv-kserve/installed
+# Asks for three of Debian's packages: apt-get install --no-install-recommends chromium libb64-0d prometheus
+test-all: lint types $(TYPESCRIPT)/node_modules/installed .venv-kserve/installed .venv-perf-analyzer/installed
 	$(PYTEST)
 	$(MAKE) test-typescript
 
@@ -61,4 +66,4 @@ protos: $(TYPESCRIPT)/node_modules/installed
 
 clean:
 	rm -rf $(TYPESCRIPT)/node_modules $(TYPESCRIPT)/build $(TYPESCRIPT)/dist
-	rm -rf $(VENV) .venv-kserve .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .venv-kserve .venv-perf-analyzer .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -124,6 +124,8 @@ def test_statistics_count_what_was_asked(client: triton.InferenceServerClient) -
     assert stats.fail.count == before.inference_stats.fail.count + 1
     assert stats.compute_infer.ns - before.inference_stats.compute_infer.ns >= 1.5e9
     assert stats.success.ns >= stats.compute_infer.ns + stats.queue.ns
+    parts = (stats.queue, stats.compute_input, stats.compute_infer, stats.compute_output)
+    assert {part.count for part in parts} == {stats.success.count}
     assert [one.batch_size for one in after.batch_stats] == [1]
 
 

@@ -48,13 +48,19 @@ class ModelTallies:
                 success=self.success.message(),
                 fail=self.fail.message(),
                 queue=self.queue.message(),
-                compute_infer=self.execution.message(),
+                **_compute(self.execution),
             ),
             batch_stats=[
-                inference_pb2.InferBatchStatistics(batch_size=size, compute_infer=tally.message())
+                inference_pb2.InferBatchStatistics(batch_size=size, **_compute(tally))
                 for size, tally in sorted(self.by_batch_size.items())
             ],
         )
+
+
+def _compute(execution: Tally) -> dict[str, inference_pb2.StatisticDuration]:
+    """Moving inputs and outputs is part of executing; load testers want it counted all the same."""
+    moving = Tally(execution.count).message()
+    return {"compute_input": moving, "compute_infer": execution.message(), "compute_output": moving}
 
 
 class Statistics:

@@ -1,0 +1,57 @@
+"""Triton's own load tester, unchanged, against a real model of the running system."""
+
+import csv
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from alpaserve.v1 import model_pb2
+
+from tests.e2e.cluster import Cluster, group, model, running_cluster
+from tests.e2e.test_jax import PROFILES
+from tests.tiny_bert import CONFIG
+
+ENVIRONMENT = Path(__file__).parents[2] / ".venv-perf-analyzer"
+NUM_REQUESTS = 60
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    directory = tmp_path_factory.mktemp("analyzed")
+    with running_cluster(
+        directory, 1, PROFILES, executor="jax", num_devices=1, memory_bytes=1_000_000, cache_dir=directory / "compiled"
+    ) as running:
+        source = model_pb2.ModelSource(config_json=json.dumps(CONFIG), sequence_length=8)
+        running.register(model("tiny", "tiny", source=source))
+        running.apply(group(1, 1, [0], "tiny"))
+        yield running
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", [["--sync"], ["--async"], ["--async", "--streaming"]], ids=" ".join)
+def test_it_measures_what_the_statistics_count(cluster: Cluster, tmp_path: Path, way: list[str]) -> None:
+    program = ENVIRONMENT / "bin/perf_analyzer"
+    assert program.exists(), "make .venv-perf-analyzer/installed makes its environment"
+    (runtime,) = ENVIRONMENT.glob("lib/python*/site-packages/nvidia/cuda_runtime/lib")
+    (tmp_path / "inputs.json").write_text(json.dumps({"data": [{"input_ids": {"content": [3, 1, 4], "shape": [3]}}]}))
+    asked = ["-m", "tiny", "-i", "grpc", "-u", cluster.routers[0].address, "--input-data", f"{tmp_path}/inputs.json"]
+    extent = ["--concurrency-range", "4", "--request-count", str(NUM_REQUESTS)]
+    told = ["-f", f"{tmp_path}/measured.csv", "--verbose-csv"]
+    ran = subprocess.run(
+        [str(program), *asked, *way, *extent, *told],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**os.environ, "LD_LIBRARY_PATH": str(runtime)},
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert f"Successful request count: {NUM_REQUESTS}" in ran.stdout
+    with (tmp_path / "measured.csv").open() as file:
+        (row,) = csv.DictReader(file)
+    assert float(row["Inferences/Second"]) > 0
+    assert float(row["Server Compute Infer"]) > 0
+    assert float(row["p50 latency"]) >= float(row["Server Compute Infer"])
