@@ -13,7 +13,8 @@ import structlog
 from google.protobuf.descriptor import FileDescriptor
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2
-from prometheus_client import REGISTRY, start_http_server
+from prometheus_client import REGISTRY, Gauge, start_http_server
+from prometheus_client.registry import Collector
 
 from services.infra.calls import Calls
 from services.infra.errors import Gate, Guarded
@@ -89,6 +90,14 @@ def listen(server: grpc.aio.Server, address: str, tls: TlsFiles | None) -> int:
     return server.add_secure_port(address, tls.server_credentials())
 
 
+def certificate_expiry(tls: TlsFiles) -> Gauge:
+    """Of the certificate that this process began with."""
+    about = "When the certificate of this process expires, seconds of the epoch."
+    gauge = Gauge("alpaserve_certificate_expiry_timestamp_seconds", about, registry=None)
+    gauge.set(tls.expiry_s())
+    return gauge
+
+
 class Server:
     """One process's gRPC server. Bind first, add servicers, then `serve` until it is told to stop.
 
@@ -106,6 +115,7 @@ class Server:
         self.gate = Gate()
         self._calls = Calls()
         self._metrics: WSGIServer | None = None
+        self._collectors: list[Collector] = [self._calls]
         self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]  # the stubs lack it
         self._files: list[FileDescriptor] = [health_pb2.DESCRIPTOR, reflection_pb2.DESCRIPTOR]
         self._names: list[str] = [health.SERVICE_NAME, reflection.SERVICE_NAME]
@@ -127,8 +137,12 @@ class Server:
         await self._grpc.start()
         settle_memory()
         if self._settings.metrics_port:
-            REGISTRY.register(self._calls)
-            files = self._settings.tls.metrics_options() if self._settings.tls is not None else {}
+            files = {}
+            if self._settings.tls is not None:
+                files = self._settings.tls.metrics_options()
+                self._collectors.append(certificate_expiry(self._settings.tls))
+            for collector in self._collectors:
+                REGISTRY.register(collector)
             self._metrics, _ = start_http_server(self._settings.metrics_port, addr=self._settings.host, **files)
         for name in ("", *self._names):
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
@@ -151,7 +165,8 @@ class Server:
         if self._metrics is not None:
             await asyncio.to_thread(self._metrics.shutdown)
             self._metrics.server_close()
-            REGISTRY.unregister(self._calls)
+            for collector in self._collectors:
+                REGISTRY.unregister(collector)
         if self._tracing is not None:
             await asyncio.to_thread(self._tracing.close)
         log.info("stopped")

@@ -1,7 +1,9 @@
 """A server with TLS and tokens: who is let in, and how the others are told."""
 
 import asyncio
+import re
 import ssl
+import time
 import urllib.request
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
@@ -27,6 +29,7 @@ from services.infra.server import Server
 from services.infra.settings import ServiceSettings
 from services.planner.cluster import WorkerStubs
 
+DAYS = 3.0
 OWN_CONNECTION = (("grpc.use_local_subchannel_pool", 1),)
 LARGE = (("grpc.max_send_message_length", -1),)
 Code = grpc.StatusCode
@@ -110,7 +113,7 @@ def settings_of(files: SecurityFiles) -> dict[str, str]:
 @pytest.fixture
 async def door(tmp_path: Path) -> AsyncIterator[Door]:
     files = SecurityFiles(tmp_path / "security")
-    files.make(Authority(1.0))
+    files.make(Authority(DAYS))
     metrics_port = free_port()
     settings = ServiceSettings.model_validate(
         {
@@ -234,7 +237,10 @@ async def test_metrics_are_for_those_with_a_certificate(door: Door) -> None:
     known.load_cert_chain(door.files.directory / "client.pem", door.files.directory / "client-key.pem")
     unknown = ssl.create_default_context(cafile=str(door.files.ca))
 
-    assert b"alpaserve_calls_refused_total" in await asyncio.to_thread(read, url, known)
+    told = (await asyncio.to_thread(read, url, known)).decode()
+    assert "alpaserve_calls_refused_total" in told
+    (expiry,) = re.findall(r"^alpaserve_certificate_expiry_timestamp_seconds (.+)$", told, re.MULTILINE)
+    assert float(expiry) == pytest.approx(time.time() + DAYS * 86_400, abs=3_600)
     for refused, context in ((url, unknown), (url.replace("https", "http"), None)):
         with pytest.raises(OSError, match=r"EOF|required|closed|reset"):
             await asyncio.to_thread(read, refused, context)

@@ -27,6 +27,12 @@ class TlsFiles:
                 path.read_bytes()
         self.server_context()
 
+    def expiry_s(self) -> float:
+        """When the certificate ends, seconds of the epoch. Whoever does not ask starts without the library."""
+        from cryptography import x509
+
+        return x509.load_pem_x509_certificate(self.certificate.read_bytes()).not_valid_after_utc.timestamp()
+
     def server_credentials(self) -> grpc.ServerCredentials:
         """For gRPC."""
         pair = (self.key.read_bytes(), self.certificate.read_bytes())
