@@ -65,12 +65,12 @@ class Signature:
         if not any(tensor.name == name and tensor.datatype == "BYTES" for tensor in self.inputs):
             raise InvalidInput(f"input {name!r} is of strings, which this model does not take")
 
-    def takes_as_batch(self, shapes: Mapping[str, Sequence[int]]) -> bool:
-        """Whether inputs of these shapes are one example with a batch dimension of 1, every one of them."""
+    def num_examples(self, shapes: Mapping[str, Sequence[int]]) -> int:
+        """How many examples inputs of these shapes are, if each has the same leading dimension more than one example;
+        otherwise 0."""
         ranks = {tensor.name: len(tensor.shape) for tensor in self.inputs}
-        return bool(shapes) and all(
-            len(shape) - 1 == ranks.get(name) and shape[0] == 1 for name, shape in shapes.items()
-        )
+        lengths = {shape[0] if len(shape) - 1 == ranks.get(name) else 0 for name, shape in shapes.items()}
+        return lengths.pop() if len(lengths) == 1 else 0
 
 
 def spec(name: str, longest: NDArray[Any], shortest: NDArray[Any], is_optional: bool = False) -> TensorSpec:

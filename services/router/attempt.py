@@ -20,7 +20,7 @@ from services.router.call import Call, Reply
 from services.router.groups import UNREACHED_WAIT_S, Groups
 from services.router.link import Unsent
 from services.router.margin import Margin
-from services.router.trace import RequestTrace
+from services.router.trace import DispatchTrace
 from services.router.view import GroupView, PlacementView
 
 RETURN_GRACE_S = 30.0
@@ -119,7 +119,7 @@ class Attempt:
         self._tried.clear()
         self._gone.clear()
 
-    async def _ask_traced(self, trace: RequestTrace, view: PlacementView, group: GroupView) -> Reply | None:
+    async def _ask_traced(self, trace: DispatchTrace, view: PlacementView, group: GroupView) -> Reply | None:
         with trace.attempt(group.name) as asked:
             reply = await self._ask(view, group)
             asked.error = self._last if reply is None else None

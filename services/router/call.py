@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from alpaserve.v1 import leader_pb2
 
 if TYPE_CHECKING:
-    from services.router.trace import RequestTrace
+    from services.router.trace import DispatchTrace
 
 
 @dataclass(slots=True)
@@ -22,7 +22,7 @@ class Call:
     arrival_s: float
     expires_s: float
     deadline_s: float = math.inf
-    trace: "RequestTrace | None" = None
+    trace: "DispatchTrace | None" = None
 
 
 # Of a request that ends before it is read.

@@ -4,9 +4,10 @@ On the wire a call with one message is a stream of one. Taken as a stream, it ca
 read, and a caller who never finishes sending holds nothing for ever.
 """
 
+import asyncio
 import math
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from itertools import count
 from time import monotonic
 from typing import Any, TypeVar
@@ -21,8 +22,8 @@ from services.router.holdings import Holdings
 from services.router.trace import request_trace
 
 Context = grpc.aio.ServicerContext[Any, Any]
-ReadCall = Callable[[bytes, float, float], Call]
-"""A call from a message, the instant of its arrival, and the one it expires at."""
+ReadCalls = Callable[[bytes, float, float], Sequence[Call]]
+"""The calls of a message, one for each of its examples, from the instant of its arrival and the one it expires at."""
 AnswerT = TypeVar("AnswerT")
 
 MAX_ID_BYTES = 256
@@ -46,38 +47,55 @@ class Door:
         self,
         context: Context,
         receive: Callable[[], Awaitable[bytes]],
-        read: ReadCall,
-        write: Callable[[Call, Reply], AnswerT],
+        read: ReadCalls,
+        write: Callable[[Sequence[Call], Sequence[Reply]], AnswerT],
     ) -> AnswerT:
-        """Take a message by `receive`, understand it by `read`, have its request served, and answer it by `write`.
+        """Take a message by `receive`, understand it by `read`, have its calls served, and answer them by `write`. They
+        share their fate: all are served, or none is answered.
 
         Raises: what the dispatcher raises; SloUnattainable if this router holds too much already.
         """
-        call, num_bytes, trace = NO_CALL, 0, request_trace()
+        calls: Sequence[Call] = (NO_CALL,)
+        num_held, num_bytes, trace = 0, 0, request_trace()
         try:
-            self._holdings.enter()
             try:
+                num_held += self._holdings.enter(1)
                 content = await receive()
                 num_bytes = self._holdings.take(len(content))
                 arrival_s, left_s = monotonic(), context.time_remaining()
-                call = read(content, arrival_s, math.inf if left_s is None else arrival_s + left_s)
+                calls = read(content, arrival_s, math.inf if left_s is None else arrival_s + left_s)
                 del content
-                self._check(call)
+                num_held += self._holdings.enter(len(calls) - 1)
+                for call in calls:
+                    self._check(call)
                 if trace is not None:
-                    call.trace = trace.received(call)
-                reply = await self._dispatcher.infer(call)
+                    trace.received(calls)
+                replies = await self._served(calls)
             finally:
-                self._holdings.leave(num_bytes)
-            answer = write(call, reply)
+                self._holdings.leave(num_held, num_bytes)
+            answer = write(calls, replies)
         except BaseException as error:
-            outcome = self._dispatcher.requests.ended(call, error)
+            for call in calls:
+                outcome = self._dispatcher.requests.ended(call, error)
             if trace is not None:
                 trace.ended(outcome)
             raise
-        outcome = self._dispatcher.requests.answered(call, reply)
+        for call, reply in zip(calls, replies, strict=True):
+            outcome = self._dispatcher.requests.answered(call, reply)
         if trace is not None:
             trace.ended(outcome)
         return answer
+
+    async def _served(self, calls: Sequence[Call]) -> list[Reply]:
+        """Raises: what the dispatcher raises, of the first that fails; the others are cancelled."""
+        if len(calls) == 1:
+            return [await self._dispatcher.infer(calls[0])]
+        try:
+            async with asyncio.TaskGroup() as together:
+                tasks = [together.create_task(self._dispatcher.infer(call)) for call in calls]
+        except ExceptionGroup as failures:
+            raise failures.exceptions[0] from None
+        return [task.result() for task in tasks]
 
     async def received(self, context: Context) -> bytes:
         """The one message of a call. Raises: DeadlinePassed if it takes too long; InvalidArgument if there is none."""

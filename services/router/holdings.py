@@ -16,11 +16,12 @@ class Holdings:
         self._num_in_flight = 0
         self._num_bytes = 0
 
-    def enter(self) -> None:
-        """Hold one request more. Raises: SloUnattainable if there are as many already."""
-        if self._num_in_flight >= self._max_in_flight:
+    def enter(self, num_requests: int) -> int:
+        """Hold so many requests more; returns them. Raises: SloUnattainable if that is too many."""
+        if num_requests and self._num_in_flight + num_requests > self._max_in_flight:
             raise too_many(f"{self._num_in_flight} requests")
-        self._num_in_flight += 1
+        self._num_in_flight += num_requests
+        return num_requests
 
     def take(self, num_bytes: int) -> int:
         """Hold so many bytes more; returns them. One request alone may be of any size.
@@ -32,9 +33,9 @@ class Holdings:
         self._num_bytes += num_bytes
         return num_bytes
 
-    def leave(self, num_bytes: int) -> None:
-        """Give back a request, and the bytes that were taken for it."""
-        self._num_in_flight -= 1
+    def leave(self, num_requests: int, num_bytes: int) -> None:
+        """Give back requests, and the bytes that were taken for them."""
+        self._num_in_flight -= num_requests
         self._num_bytes -= num_bytes
 
 

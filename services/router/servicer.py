@@ -1,6 +1,6 @@
 """Infer: read the head, dispatch, reply. Tensors pass through unread."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from functools import partial
 from time import monotonic
 
@@ -26,17 +26,19 @@ class RouterServicer:
         """One serialized request in, one serialized response out."""
         return await self._door.infer(context, partial(self._door.received, context), self._read, response)
 
-    def _read(self, content: bytes, arrival_s: float, expires_s: float) -> Call:
+    def _read(self, content: bytes, arrival_s: float, expires_s: float) -> list[Call]:
         """Raises: InvalidArgument, naming the offending value."""
         head = head_of(content)
-        return Call(
-            request_id=head.request_id or self._door.new_request_id(),
-            model=head.model,
-            content=content,
-            slo_s=duration_s(head.slo, "slo") if head.HasField("slo") else None,
-            arrival_s=arrival_s,
-            expires_s=expires_s,
-        )
+        return [
+            Call(
+                request_id=head.request_id or self._door.new_request_id(),
+                model=head.model,
+                content=content,
+                slo_s=duration_s(head.slo, "slo") if head.HasField("slo") else None,
+                arrival_s=arrival_s,
+                expires_s=expires_s,
+            )
+        ]
 
 
 def head_of(content: bytes) -> leader_pb2.InferHead:
@@ -50,8 +52,9 @@ def head_of(content: bytes) -> leader_pb2.InferHead:
     return head
 
 
-def response(call: Call, reply: Reply) -> bytes:
+def response(calls: Sequence[Call], replies: Sequence[Reply]) -> bytes:
     """A serialized InferResponse: of protobuf messages that follow each other, each adds its fields."""
+    (call,), (reply,) = calls, replies
     known = router_pb2.InferResponse(
         request_id=call.request_id,
         placement_version=reply.placement_version,

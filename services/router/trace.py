@@ -1,6 +1,7 @@
-"""The spans of a request in the router: `receive`, then `dispatch`, in it an `attempt` for each group that is asked."""
+"""The spans of a request in the router: `receive`, then `dispatch`, one for each example of a batch, in it an `attempt`
+for each group that is asked."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -20,29 +21,21 @@ class Asked:
     error: Exception | None = None
 
 
-class RequestTrace:
-    """One request whose trace is recorded, below the call that brought it; the group that is asked goes on with it
-    below `traceparent`."""
+class DispatchTrace:
+    """The dispatch of a request whose trace is recorded; the group that is asked goes on with it below
+    `traceparent`."""
 
-    def __init__(self, call: "Span") -> None:
+    def __init__(self, dispatch: "Span") -> None:
         self.traceparent = ""
-        self._call = call
-        self._part = call.child("receive")
+        self._dispatch = dispatch
         self._refused_by = ""
-
-    def received(self, call: Call) -> "RequestTrace":
-        """The request is here, and is dispatched from now on."""
-        self._part.end(call.arrival_s)
-        self._call.note(model=call.model, request_id=call.request_id, num_bytes=len(call.content))
-        self._part = self._call.child("dispatch", call.arrival_s)
-        return self
 
     @contextmanager
     def attempt(self, group: str) -> Iterator[Asked]:
         """Asking a group; another one asked before makes that a dispatch anew."""
         if self._refused_by:
-            self._part.event("redispatched", group=group, refused_by=self._refused_by)
-        span = self._part.child("attempt", group=group)
+            self._dispatch.event("redispatched", group=group, refused_by=self._refused_by)
+        span = self._dispatch.child("attempt", group=group)
         self.traceparent = span.traceparent
         asked, outcome = Asked(), Outcome.SERVED
         try:
@@ -56,9 +49,28 @@ class RequestTrace:
             span.note(outcome=outcome.value)
             span.end()
 
+
+class RequestTrace:
+    """One message whose trace is recorded, below the call that brought it."""
+
+    def __init__(self, call: "Span") -> None:
+        self._call = call
+        self._parts = [call.child("receive")]
+
+    def received(self, calls: Sequence[Call]) -> None:
+        """It is here, and what it asks for is dispatched from now on."""
+        first, (receiving,) = calls[0], self._parts
+        receiving.end(first.arrival_s)
+        num_bytes = sum(len(call.content) for call in calls)
+        self._call.note(model=first.model, request_id=first.request_id, num_bytes=num_bytes)
+        self._parts = [self._call.child("dispatch", first.arrival_s) for _ in calls]
+        for call, part in zip(calls, self._parts, strict=True):
+            call.trace = DispatchTrace(part)
+
     def ended(self, outcome: Outcome) -> None:
-        """The request has its answer, or an error instead of one."""
-        self._part.end()
+        """It has its answer, or an error instead of one."""
+        for part in self._parts:
+            part.end()
         self._call.note(outcome=outcome.value)
 
 

@@ -115,16 +115,18 @@ def test_metadata_tell_what_a_model_takes_and_gives(triton_client: triton.Infere
     told = triton_client.get_model_metadata(name)
     config = triton_client.get_model_config(name).config
     assert {(one.name, one.datatype, *one.shape) for one in told.inputs} == {
-        ("input_ids", "INT32", -1),
-        ("attention_mask", "INT32", -1),
-        ("token_type_ids", "INT32", -1),
+        ("input_ids", "INT32", -1, -1),
+        ("attention_mask", "INT32", -1, -1),
+        ("token_type_ids", "INT32", -1, -1),
     }
-    assert [(one.name, one.datatype, *one.shape) for one in told.outputs] == [("last_hidden_state", "FP32", -1, 16)]
+    assert [(one.name, one.datatype, *one.shape) for one in told.outputs] == [("last_hidden_state", "FP32", -1, -1, 16)]
+    assert config.max_batch_size == 64
     assert {one.name: one.optional for one in config.input} == {
         "input_ids": False,
         "attention_mask": True,
         "token_type_ids": True,
     }
+    assert {(one.name, *one.dims) for one in config.input} == {(one.name, -1) for one in told.inputs}
     assert [(one.name, *one.dims) for one in config.output] == [("last_hidden_state", -1, 16)]
 
 
@@ -136,10 +138,23 @@ def test_a_batch_of_one_is_an_example(triton_client: triton.InferenceServerClien
     np.testing.assert_allclose(batch.as_numpy("last_hidden_state")[0], alone, rtol=1e-5)
 
 
+def test_a_batch_has_the_outputs_of_its_examples(triton_client: triton.InferenceServerClient) -> None:
+    examples = [IDS, IDS[::-1], IDS % 3]
+    before = triton_client.get_inference_statistics("piped").model_stats[0]
+    batch = triton_client.infer("piped", given(input_ids=np.stack(examples)))
+    after = triton_client.get_inference_statistics("piped").model_stats[0]
+    alone = [triton_client.infer("piped", given(input_ids=one)).as_numpy("last_hidden_state") for one in examples]
+    np.testing.assert_allclose(batch.as_numpy("last_hidden_state"), np.stack(alone), rtol=1e-4, atol=1e-5)
+    assert after.inference_count - before.inference_count == len(examples)
+    assert after.inference_stats.success.count - before.inference_stats.success.count == 1
+
+
 @pytest.mark.parametrize(
     ("inputs", "says"),
     [
-        ({"input_ids": np.stack([IDS, IDS])}, r"input_ids has shape \(2, 5\)"),
+        ({"input_ids": np.stack([IDS, -IDS])}, r"input_ids\[0\] is -3"),
+        ({"input_ids": np.stack([IDS] * 65)}, "a batch of 65 examples, allowed are 64"),
+        ({"input_ids": np.ones((1, 2, 5), np.int32)}, r"input_ids has shape \(1, 2, 5\)"),
         ({"input_ids": IDS[None], "attention_mask": np.ones(5, np.int32)}, r"input_ids has shape \(1, 5\)"),
         ({"input_ids": np.array([b"Where", b"is"], object)}, "input 'input_ids' is of strings"),
         ({"input_ids": IDS.astype(ml_dtypes.bfloat16)}, "input_ids has dtype bfloat16, expected int32 or int64"),

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +16,7 @@ from tests.e2e.test_jax import PROFILES
 from tests.tiny_bert import CONFIG
 
 ENVIRONMENT = Path(__file__).parents[2] / ".venv-perf-analyzer"
-NUM_REQUESTS = 60
+NUM_REQUESTS, CONCURRENCY = 60, 4
 
 
 @pytest.fixture(scope="module")
@@ -31,14 +32,14 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("way", [["--sync"], ["--async"], ["--async", "--streaming"]], ids=" ".join)
+@pytest.mark.parametrize("way", [["--sync"], ["--async"], ["--async", "--streaming"], ["-b", "3"]], ids=" ".join)
 def test_it_measures_what_the_statistics_count(cluster: Cluster, tmp_path: Path, way: list[str]) -> None:
     program = ENVIRONMENT / "bin/perf_analyzer"
     assert program.exists(), "make .venv-perf-analyzer/installed makes its environment"
     (runtime,) = ENVIRONMENT.glob("lib/python*/site-packages/nvidia/cuda_runtime/lib")
     (tmp_path / "inputs.json").write_text(json.dumps({"data": [{"input_ids": {"content": [3, 1, 4], "shape": [3]}}]}))
     asked = ["-m", "tiny", "-i", "grpc", "-u", cluster.routers[0].address, "--input-data", f"{tmp_path}/inputs.json"]
-    extent = ["--concurrency-range", "4", "--request-count", str(NUM_REQUESTS)]
+    extent = ["--concurrency-range", str(CONCURRENCY), "--request-count", str(NUM_REQUESTS)]
     told = ["-f", f"{tmp_path}/measured.csv", "--verbose-csv"]
     ran = subprocess.run(
         [str(program), *asked, *way, *extent, *told],
@@ -49,7 +50,13 @@ def test_it_measures_what_the_statistics_count(cluster: Cluster, tmp_path: Path,
         check=False,
     )
     assert ran.returncode == 0, ran.stdout + ran.stderr
-    assert f"Successful request count: {NUM_REQUESTS}" in ran.stdout
+    num_examples, num_requests = (
+        int(re.findall(rf"^ +{what} count: (\d+)$", ran.stdout, re.MULTILINE)[-1])
+        for what in ("Inference", "Successful request")
+    )
+    # Those under way as it began and ended are in or out.
+    assert num_requests == pytest.approx(NUM_REQUESTS, abs=2 * CONCURRENCY)
+    assert num_examples == num_requests * (3 if "-b" in way else 1)
     with (tmp_path / "measured.csv").open() as file:
         (row,) = csv.DictReader(file)
     assert float(row["Inferences/Second"]) > 0

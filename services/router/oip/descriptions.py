@@ -2,7 +2,8 @@
 
 from alpaserve.oip.v2 import inference_pb2
 
-from services.core.signature import Signature, TensorSpec
+from services.core.signature import ANY_LENGTH, Signature, TensorSpec
+from services.router.oip.batches import MAX_EXAMPLES
 from services.router.oip.repository import Repository
 from services.router.oip.request import VERSION
 from services.router.oip.tensors import DATATYPES
@@ -14,6 +15,7 @@ TensorMetadata = inference_pb2.ModelMetadataResponse.TensorMetadata
 
 
 def metadata_message(model: str, repository: Repository) -> inference_pb2.ModelMetadataResponse:
+    """As a batch has them, like Triton's; a config's tensors are those of an example."""
     signature = repository.signatures.get(model, UNKNOWN)
     return inference_pb2.ModelMetadataResponse(
         name=model,
@@ -25,7 +27,7 @@ def metadata_message(model: str, repository: Repository) -> inference_pb2.ModelM
 
 
 def tensor_message(tensor: TensorSpec) -> inference_pb2.ModelMetadataResponse.TensorMetadata:
-    return TensorMetadata(name=tensor.name, datatype=tensor.datatype, shape=tensor.shape)
+    return TensorMetadata(name=tensor.name, datatype=tensor.datatype, shape=[ANY_LENGTH, *tensor.shape])
 
 
 def config_message(model: str, repository: Repository) -> inference_pb2.ModelConfig:
@@ -34,6 +36,7 @@ def config_message(model: str, repository: Repository) -> inference_pb2.ModelCon
         name=model,
         platform=PLATFORM,
         backend=PLATFORM,
+        max_batch_size=MAX_EXAMPLES if signature.inputs else 0,
         input=[
             inference_pb2.ModelInput(
                 name=tensor.name,

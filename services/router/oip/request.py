@@ -1,4 +1,4 @@
-"""A request of the Open Inference Protocol as one of our own, and the answer in its form."""
+"""A request of the Open Inference Protocol as one of our own for each of its examples, and the answer in its form."""
 
 from collections.abc import Mapping, Sequence
 
@@ -9,6 +9,7 @@ from google.protobuf.message import DecodeError
 from services.core.errors import InvalidArgument, InvalidInput, UnknownModel
 from services.core.signature import Signature
 from services.router.call import Call, Reply
+from services.router.oip.batches import batch_of, examples_of
 from services.router.oip.tensors import is_raw_only, to_output, to_tensor
 
 Parameters = Mapping[str, inference_pb2.InferParameter]
@@ -27,10 +28,11 @@ class Request:
         self._signatures = signatures
         self._max_bytes = max_bytes
         self._signature: Signature | None = None
-        self._has_batch = False
+        # 0 for inputs without a batch dimension.
+        self._num_examples = 0
 
-    def read(self, content: bytes, arrival_s: float, expires_s: float) -> Call:
-        """The same in our own protocol. Raises: InvalidArgument and UnknownModel, naming the offending value."""
+    def read(self, content: bytes, arrival_s: float, expires_s: float) -> list[Call]:
+        """Each example in our own protocol. Raises: InvalidArgument and UnknownModel, naming the offending value."""
         message = message_of(content)
         message.id = message.id or self.message.id
         self.message = message
@@ -41,30 +43,40 @@ class Request:
             check_served(asked.parameters, (SHARED_MEMORY, CLASSIFICATION))
         if self._signature:
             self._check_outputs([tensor.name for tensor in self._signature.outputs])
-        request = router_pb2.InferRequest(model=message.model_name, request_id=message.id, inputs=self._inputs())
-        return Call(
-            request_id=message.id,
-            model=message.model_name,
-            content=request.SerializeToString(),
-            slo_s=slo_s(message.parameters),
-            arrival_s=arrival_s,
-            expires_s=expires_s,
+        allowed_s = slo_s(message.parameters)
+        requests = (
+            router_pb2.InferRequest(model=message.model_name, request_id=message.id, inputs=inputs)
+            for inputs in self._examples(self._inputs())
         )
+        return [
+            Call(
+                request_id=message.id,
+                model=message.model_name,
+                content=request.SerializeToString(),
+                slo_s=allowed_s,
+                arrival_s=arrival_s,
+                expires_s=expires_s,
+            )
+            for request in requests
+        ]
 
-    def answer(self, call: Call, reply: Reply) -> inference_pb2.ModelInferResponse:
-        """Raises: InvalidArgument if an output was asked for that the model does not have."""
-        served = router_pb2.InferResponse.FromString(reply.served.response)
-        outputs = self._asked(served.outputs)
+    def answer(
+        self, replies: Sequence[Reply], served: Sequence[router_pb2.InferResponse]
+    ) -> inference_pb2.ModelInferResponse:
+        """From the examples' replies, and what they carry. Of a batch, its parameters are those of its slowest example.
+
+        Raises: InvalidArgument if an output was asked for that the model does not have.
+        """
+        examples = [self._asked(one.outputs) for one in served]
+        outputs = batch_of(examples) if self._num_examples else examples[0]
+        slowest = max(range(len(served)), key=lambda k: duration_s(served[k]))
         is_typed = any(given.HasField("contents") for given in self.message.inputs)
         is_typed = is_typed and not any(is_raw_only(tensor) for tensor in outputs.values())
-        if self._has_batch:
-            for tensor in outputs.values():
-                tensor.shape.insert(0, 1)
         return inference_pb2.ModelInferResponse(
-            model_name=call.model,
+            model_name=self.message.model_name,
             model_version=VERSION,
-            id=call.request_id,
-            parameters=parameters(reply, served),
+            id=self.message.id,
+            parameters=parameters(replies[slowest], served[slowest]),
             outputs=[to_output(name, tensor, is_typed) for name, tensor in outputs.items()],
             raw_output_contents=[] if is_typed else [tensor.data for tensor in outputs.values()],
         )
@@ -82,11 +94,12 @@ class Request:
             if data is not None and given.HasField("contents"):
                 raise InvalidInput(f"input {given.name!r} has contents beside raw_input_contents")
             inputs[given.name] = to_tensor(given, data, self._max_bytes)
-        if self._signature and self._signature.takes_as_batch({name: one.shape for name, one in inputs.items()}):
-            self._has_batch = True
-            for tensor in inputs.values():
-                del tensor.shape[0]
         return inputs
+
+    def _examples(self, inputs: dict[str, tensor_pb2.Tensor]) -> list[dict[str, tensor_pb2.Tensor]]:
+        if self._signature is not None:
+            self._num_examples = self._signature.num_examples({name: one.shape for name, one in inputs.items()})
+        return examples_of(inputs, self._num_examples) if self._num_examples else [inputs]
 
     def _asked(self, outputs: Mapping[str, tensor_pb2.Tensor]) -> dict[str, tensor_pb2.Tensor]:
         self._check_outputs(sorted(outputs))
@@ -144,6 +157,10 @@ def slo_s(given: Parameters) -> float | None:
 def value_of(parameter: inference_pb2.InferParameter) -> object:
     choice = parameter.WhichOneof("parameter_choice")
     return None if choice is None else getattr(parameter, choice)
+
+
+def duration_s(served: router_pb2.InferResponse) -> float:
+    return served.queue_time_s + served.execution_time_s
 
 
 def parameters(reply: Reply, served: router_pb2.InferResponse) -> dict[str, inference_pb2.InferParameter]:

@@ -1,12 +1,13 @@
 """The Open Inference Protocol: parse, call, reply."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from functools import partial
 from importlib.metadata import version
 from time import monotonic
 
 import structlog
 from alpaserve.oip.v2 import inference_pb2 as pb
+from alpaserve.v1 import router_pb2
 
 from services.core.errors import AlpaServeError, InvalidArgument
 from services.infra.errors import Gate, told
@@ -113,9 +114,10 @@ class InferenceServicer:
     ) -> pb.ModelInferResponse:
         began_s = monotonic()
 
-        def write(call: Call, reply: Reply) -> pb.ModelInferResponse:
-            answer = request.answer(call, reply)
-            self._statistics.served(monotonic() - call.arrival_s, answer)
+        def write(calls: Sequence[Call], replies: Sequence[Reply]) -> pb.ModelInferResponse:
+            served = [router_pb2.InferResponse.FromString(reply.served.response) for reply in replies]
+            answer = request.answer(replies, served)
+            self._statistics.served(calls[0].model, monotonic() - calls[0].arrival_s, served)
             return answer
 
         try:

@@ -2,12 +2,13 @@
 
 import time
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from alpaserve.oip.v2 import inference_pb2
+from alpaserve.v1 import router_pb2
 
-from services.router.oip.request import VERSION
+from services.router.oip.request import VERSION, duration_s
 
 
 @dataclass(slots=True)
@@ -27,13 +28,14 @@ class Tally:
 
 @dataclass(slots=True)
 class ModelTallies:
-    """Those of one model; `num_batches` counts each request for its share of one."""
+    """Those of one model; `num_batches` counts each example for its share of one."""
 
     success: Tally = field(default_factory=Tally)
     fail: Tally = field(default_factory=Tally)
     queue: Tally = field(default_factory=Tally)
     execution: Tally = field(default_factory=Tally)
     by_batch_size: defaultdict[int, Tally] = field(default_factory=lambda: defaultdict(Tally))
+    num_examples: int = 0
     num_batches: float = 0.0
     last_at_s: float = 0.0
 
@@ -42,7 +44,7 @@ class ModelTallies:
             name=name,
             version=VERSION,
             last_inference=round(self.last_at_s * 1e3),
-            inference_count=self.success.count,
+            inference_count=self.num_examples,
             execution_count=round(self.num_batches),
             inference_stats=inference_pb2.InferStatistics(
                 success=self.success.message(),
@@ -69,16 +71,18 @@ class Statistics:
     def __init__(self) -> None:
         self._models: defaultdict[str, ModelTallies] = defaultdict(ModelTallies)
 
-    def served(self, latency_s: float, answer: inference_pb2.ModelInferResponse) -> None:
-        """Count an answer."""
-        told = answer.parameters
-        execution_s, batch_size = told["execution_time_s"].double_param, told["batch_size"].int64_param
-        tallies = self._models[answer.model_name]
+    def served(self, model: str, latency_s: float, examples: Sequence[router_pb2.InferResponse]) -> None:
+        """Count a request that was answered; what its slowest example took is what it took."""
+        tallies = self._models[model]
+        slowest = max(examples, key=duration_s)
         tallies.success.add(latency_s)
-        tallies.queue.add(told["queue_time_s"].double_param)
-        tallies.execution.add(execution_s)
-        tallies.by_batch_size[batch_size].add(execution_s)
-        tallies.num_batches += 1 / batch_size
+        tallies.queue.add(slowest.queue_time_s)
+        tallies.execution.add(slowest.execution_time_s)
+        for example in examples:
+            batch_size = example.batch_size or 1
+            tallies.by_batch_size[batch_size].add(example.execution_time_s)
+            tallies.num_batches += 1 / batch_size
+        tallies.num_examples += len(examples)
         tallies.last_at_s = time.time()
 
     def failed(self, model: str, latency_s: float) -> None:

@@ -7,9 +7,11 @@ from typing import Any
 import grpc
 import pytest
 from alpaserve.oip.v2 import inference_pb2 as pb
+from alpaserve.v1 import leader_pb2
 from google.protobuf.message import Message
 from grpc import aio
 
+from services.core.signature import Signature, TensorSpec
 from services.infra.calls import Calls
 from services.infra.errors import Gate, Guarded
 from services.infra.security.settings import SecuritySettings
@@ -26,6 +28,9 @@ from services.router.oip.servicer import InferenceServicer
 from services.router.oip.statistics import Statistics
 from tests.channels import channel_to
 from tests.collector import collecting
+from tests.router.calls import Leaders
+from tests.router.scripted_leader import fail
+from tests.waiting import until
 
 SERVICE = "/inference.GRPCInferenceService"
 LARGEST_BYTES = 10_000
@@ -40,6 +45,7 @@ def gate() -> Gate:
 async def servicer(dispatcher: Dispatcher, gate: Gate, redis_url: str) -> AsyncIterator[InferenceServicer]:
     redis = connect(redis_url)
     repository = Repository(redis, dispatcher.groups, SecuritySettings())
+    repository.signatures = {"m": Signature((TensorSpec("x", "UINT8", (2,)),), (TensorSpec("x", "UINT8", (2,)),))}
     door = Door(dispatcher, Holdings(1_000, 2**20), 1.0, LARGEST_BYTES)
     yield InferenceServicer(door, repository, Statistics(), gate)
     await repository.close()
@@ -68,6 +74,12 @@ def asked(name: str = "mine", model: str = "patient", **fields: Any) -> pb.Model
     return pb.ModelInferRequest(model_name=model, id=name, inputs=[given], **fields)
 
 
+def ends(dispatcher: Dispatcher, model: str) -> dict[str, float]:
+    """How many requests ended so."""
+    (family,) = [family for family in dispatcher.requests.collect() if family.name == "alpaserve_requests"]
+    return {one.labels["outcome"]: one.value for one in family.samples if one.labels["model"] == model and one.value}
+
+
 async def refusal(channel: aio.Channel, method: str, request: Message) -> tuple[grpc.StatusCode, str]:
     call: Any = channel.unary_unary(f"{SERVICE}/{method}", None, None)
     with pytest.raises(aio.AioRpcError) as refused:
@@ -83,9 +95,38 @@ async def test_an_answer_that_cannot_be_made_is_not_counted_as_served(
     code, says = await refusal(channel, "ModelInfer", request)
     assert code is grpc.StatusCode.INVALID_ARGUMENT
     assert "no output 'z'; there are: x" in says
-    (family,) = [family for family in dispatcher.requests.collect() if family.name == "alpaserve_requests"]
-    ends = {one.labels["outcome"]: one.value for one in family.samples if one.labels["model"] == "patient"}
-    assert {outcome: count for outcome, count in ends.items() if count} == {Outcome.INVALID: 1}
+    assert ends(dispatcher, "patient") == {Outcome.INVALID: 1}
+
+
+def batch(*rows: bytes) -> pb.ModelInferRequest:
+    given = pb.ModelInferRequest.InferInputTensor(name="x", datatype="UINT8", shape=[len(rows), 2])
+    return pb.ModelInferRequest(model_name="m", id="batch", inputs=[given], raw_input_contents=[b"".join(rows)])
+
+
+async def test_each_example_of_a_batch_is_a_request(
+    channel: aio.Channel, dispatcher: Dispatcher, leaders: Leaders
+) -> None:
+    infer: Any = channel.unary_unary(f"{SERVICE}/ModelInfer", None, None)
+    answer = pb.ModelInferResponse.FromString(await infer(batch(b"ab", b"cd", b"ef").SerializeToString(), timeout=10))
+    assert (answer.id, answer.raw_output_contents[0]) == ("batch", b"abcdef")
+    assert list(answer.outputs[0].shape) == [3, 2]
+    assert sum(len(leader.submitted) for leader in leaders) == 3
+    assert ends(dispatcher, "m") == {Outcome.SERVED: 3}
+
+
+async def test_a_batch_ends_with_the_first_example_that_fails(
+    channel: aio.Channel, dispatcher: Dispatcher, leaders: Leaders
+) -> None:
+    def answer(submit: leader_pb2.Submit) -> leader_pb2.FromLeader | None:
+        return invalid(submit) if b"no" in submit.request else None
+
+    invalid = fail(leader_pb2.FAILURE_REASON_INVALID_INPUT, message="x is no")
+    for leader in leaders:
+        leader.answer = answer
+    code, says = await refusal(channel, "ModelInfer", batch(b"ab", b"cd", b"no"))
+    assert (code, says) == (grpc.StatusCode.INVALID_ARGUMENT, "model 'm': x is no")
+    await until(lambda: sum(len(leader.cancelled) for leader in leaders) == 2)
+    assert ends(dispatcher, "m") == {Outcome.INVALID: 3}
 
 
 async def test_an_id_that_is_too_long_is_refused(channel: aio.Channel) -> None:

@@ -1044,7 +1044,7 @@ Global___InferStatistics: _TypeAlias = InferStatistics  # noqa: Y015
 
 @_typing.final
 class InferBatchStatistics(_message.Message):
-    """Requests that ran in batches of a size."""
+    """Examples that ran in batches of a size."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1091,6 +1091,7 @@ class ModelStatistics(_message.Message):
     last_inference: _builtins.int
     """Milliseconds since the epoch."""
     inference_count: _builtins.int
+    """Examples."""
     execution_count: _builtins.int
     """Batches, each member counting for its share of one."""
     @_builtins.property

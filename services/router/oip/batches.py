@@ -1,0 +1,57 @@
+"""A client's batch: examples, each of which is served by itself, and their outputs put together again."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from alpaserve.v1 import tensor_pb2
+from alpaserve_client.strings import pack_strings, unpack_strings
+
+from services.core.errors import InvalidInput
+from services.router.oip.tensors import DATATYPES, NAMES
+
+Tensors = Mapping[str, tensor_pb2.Tensor]
+
+MAX_EXAMPLES = 64
+
+
+def examples_of(batch: Tensors, num_examples: int) -> list[dict[str, tensor_pb2.Tensor]]:
+    """The inputs of each example. Raises: InvalidInput, naming the offending value."""
+    if num_examples > MAX_EXAMPLES:
+        raise InvalidInput(f"a batch of {num_examples} examples, allowed are {MAX_EXAMPLES}")
+    split = {name: _split(name, tensor) for name, tensor in batch.items()}
+    return [{name: tensors[k] for name, tensors in split.items()} for k in range(num_examples)]
+
+
+def batch_of(examples: Sequence[Tensors]) -> dict[str, tensor_pb2.Tensor]:
+    """Their outputs as one. Raises: InvalidInput if they differ in shape."""
+    batch: dict[str, tensor_pb2.Tensor] = {}
+    for name, first in examples[0].items():
+        tensors = [example[name] for example in examples]
+        if other := next((one for one in tensors if one.shape != first.shape), None):
+            raise InvalidInput(
+                f"output {name!r} of these examples has shapes {list(first.shape)} and {list(other.shape)}: "
+                "ask for them one by one"
+            )
+        data = b"".join(one.data for one in tensors)
+        batch[name] = tensor_pb2.Tensor(dtype=first.dtype, shape=[len(tensors), *first.shape], data=data)
+    return batch
+
+
+def _split(name: str, tensor: tensor_pb2.Tensor) -> list[tensor_pb2.Tensor]:
+    num, *shape = tensor.shape
+    data, size, dtype = tensor.data, math.prod(shape), DATATYPES[NAMES[tensor.dtype]].dtype
+    if not dtype:
+        try:
+            strings = unpack_strings(data, num * size)
+        except ValueError as error:
+            raise InvalidInput(f"input {name!r}: {error}") from None
+        parts = [pack_strings(strings[k * size : (k + 1) * size]) for k in range(num)]
+    else:
+        num_bytes = size * np.dtype(dtype).itemsize
+        if len(data) != num * num_bytes:
+            raise InvalidInput(
+                f"input {name!r}: shape {list(tensor.shape)} takes {num * num_bytes} bytes, got {len(data)}"
+            )
+        parts = [data[k * num_bytes : (k + 1) * num_bytes] for k in range(num)]
+    return [tensor_pb2.Tensor(dtype=tensor.dtype, shape=shape, data=part) for part in parts]
