@@ -92,10 +92,16 @@ class Door:
             return [await self._dispatcher.infer(calls[0])]
         try:
             async with asyncio.TaskGroup() as together:
-                tasks = [together.create_task(self._dispatcher.infer(call)) for call in calls]
+                tasks = [together.create_task(self._example(number, call)) for number, call in enumerate(calls)]
         except ExceptionGroup as failures:
             raise failures.exceptions[0] from None
         return [task.result() for task in tasks]
+
+    async def _example(self, number: int, call: Call) -> Reply:
+        try:
+            return await self._dispatcher.infer(call)
+        except InvalidInput as error:
+            raise InvalidInput(f"example {number}: {error}") from None
 
     async def received(self, context: Context) -> bytes:
         """The one message of a call. Raises: DeadlinePassed if it takes too long; InvalidArgument if there is none."""

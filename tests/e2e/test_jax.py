@@ -152,7 +152,7 @@ def test_a_batch_has_the_outputs_of_its_examples(triton_client: triton.Inference
 @pytest.mark.parametrize(
     ("inputs", "says"),
     [
-        ({"input_ids": np.stack([IDS, -IDS])}, r"input_ids\[0\] is -3"),
+        ({"input_ids": np.stack([IDS, -IDS])}, r"example 1: model 'alone': input_ids\[0\] is -3"),
         ({"input_ids": np.stack([IDS] * 65)}, "a batch of 65 examples, allowed are 64"),
         ({"input_ids": np.ones((1, 2, 5), np.int32)}, r"input_ids has shape \(1, 2, 5\)"),
         ({"input_ids": IDS[None], "attention_mask": np.ones(5, np.int32)}, r"input_ids has shape \(1, 5\)"),

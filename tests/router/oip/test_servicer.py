@@ -124,7 +124,7 @@ async def test_a_batch_ends_with_the_first_example_that_fails(
     for leader in leaders:
         leader.answer = answer
     code, says = await refusal(channel, "ModelInfer", batch(b"ab", b"cd", b"no"))
-    assert (code, says) == (grpc.StatusCode.INVALID_ARGUMENT, "model 'm': x is no")
+    assert (code, says) == (grpc.StatusCode.INVALID_ARGUMENT, "example 2: model 'm': x is no")
     await until(lambda: sum(len(leader.cancelled) for leader in leaders) == 2)
     assert ends(dispatcher, "m") == {Outcome.INVALID: 3}
 
