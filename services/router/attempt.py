@@ -145,7 +145,7 @@ class Attempt:
             view.ended(group, sequence)
         if isinstance(response, leader_pb2.Served):
             predicted_s = now_s - self._call.arrival_s + response.predicted_s
-            return Reply(response, view.deployment.version, group.name, predicted_s)
+            return Reply(response, view.deployment.version, group.name, predicted_s, monotonic())
         if isinstance(response, leader_pb2.Rejected):
             self._rejected(response, now_s)
         else:

@@ -4,7 +4,6 @@ On the wire a call with one message is a stream of one. Taken as a stream, it ca
 read, and a caller who never finishes sending holds nothing for ever.
 """
 
-import asyncio
 import math
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
@@ -16,7 +15,7 @@ import grpc
 
 from services.core.errors import DeadlinePassed, InvalidArgument, InvalidInput
 from services.infra.expiry import Expiries
-from services.router.call import NO_CALL, Call, Reply
+from services.router.call import NO_CALL, Call, Reply, check_id
 from services.router.dispatcher import Dispatcher
 from services.router.holdings import Holdings
 from services.router.trace import request_trace
@@ -25,8 +24,6 @@ Context = grpc.aio.ServicerContext[Any, Any]
 ReadCalls = Callable[[bytes, float, float], Sequence[Call]]
 """The calls of a message, one for each of its examples, from the instant of its arrival and the one it expires at."""
 AnswerT = TypeVar("AnswerT")
-
-MAX_ID_BYTES = 256
 
 
 class Door:
@@ -59,13 +56,14 @@ class Door:
         num_held, num_bytes, trace = 0, 0, request_trace()
         try:
             try:
-                num_held += self._holdings.enter(1)
+                num_held += self._holdings.enter()
                 content = await receive()
                 num_bytes = self._holdings.take(len(content))
                 arrival_s, left_s = monotonic(), context.time_remaining()
-                calls = read(content, arrival_s, math.inf if left_s is None else arrival_s + left_s)
+                asked = read(content, arrival_s, math.inf if left_s is None else arrival_s + left_s)
                 del content
-                num_held += self._holdings.enter(len(calls) - 1)
+                num_held += self._holdings.join(len(asked) - 1)
+                calls = asked
                 for call in calls:
                     self._check(call)
                 if trace is not None:
@@ -87,21 +85,9 @@ class Door:
         return answer
 
     async def _served(self, calls: Sequence[Call]) -> list[Reply]:
-        """Raises: what the dispatcher raises, of the first that fails; the others are cancelled."""
         if len(calls) == 1:
             return [await self._dispatcher.infer(calls[0])]
-        try:
-            async with asyncio.TaskGroup() as together:
-                tasks = [together.create_task(self._example(number, call)) for number, call in enumerate(calls)]
-        except ExceptionGroup as failures:
-            raise failures.exceptions[0] from None
-        return [task.result() for task in tasks]
-
-    async def _example(self, number: int, call: Call) -> Reply:
-        try:
-            return await self._dispatcher.infer(call)
-        except InvalidInput as error:
-            raise InvalidInput(f"example {number}: {error}") from None
+        return await self._dispatcher.infer_batch(calls)
 
     async def received(self, context: Context) -> bytes:
         """The one message of a call. Raises: DeadlinePassed if it takes too long; InvalidArgument if there is none."""
@@ -116,8 +102,7 @@ class Door:
 
     def _check(self, call: Call) -> None:
         """Whoever sends a leader more than it takes breaks the connection of all. Raises: InvalidArgument."""
-        if (num_bytes := len(call.request_id.encode())) > MAX_ID_BYTES:
-            raise InvalidArgument(f"a request id of {num_bytes} bytes, allowed are {MAX_ID_BYTES}")
+        check_id(call.request_id)
         if (num_bytes := len(call.content)) > self.max_message_bytes:
             raise InvalidInput(
                 f"a request of {num_bytes} bytes on its way to a group, allowed are {self.max_message_bytes}"

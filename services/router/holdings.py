@@ -2,7 +2,7 @@
 
 import math
 
-from services.core.errors import SloUnattainable
+from services.core.errors import InvalidInput, SloUnattainable
 
 RETRY_AFTER_S = 1.0
 
@@ -16,12 +16,19 @@ class Holdings:
         self._num_in_flight = 0
         self._num_bytes = 0
 
-    def enter(self, num_requests: int) -> int:
-        """Hold so many requests more; returns them. Raises: SloUnattainable if that is too many."""
-        if num_requests and self._num_in_flight + num_requests > self._max_in_flight:
-            raise too_many(f"{self._num_in_flight} requests")
-        self._num_in_flight += num_requests
-        return num_requests
+    def enter(self) -> int:
+        """Hold one request more; returns 1. Raises: SloUnattainable if there are as many already."""
+        return self._hold(1)
+
+    def join(self, num_examples: int) -> int:
+        """Hold the other examples of a request that is held; returns how many.
+
+        Raises: SloUnattainable if that is too many now, InvalidInput if it always is.
+        """
+        if num_examples >= self._max_in_flight:
+            allowed = f"allowed are {self._max_in_flight}"
+            raise InvalidInput(f"a batch of {num_examples + 1} examples, {allowed}")
+        return self._hold(num_examples) if num_examples else 0
 
     def take(self, num_bytes: int) -> int:
         """Hold so many bytes more; returns them. One request alone may be of any size.
@@ -37,6 +44,12 @@ class Holdings:
         """Give back requests, and the bytes that were taken for them."""
         self._num_in_flight -= num_requests
         self._num_bytes -= num_bytes
+
+    def _hold(self, num_requests: int) -> int:
+        if self._num_in_flight + num_requests > self._max_in_flight:
+            raise too_many(f"{self._num_in_flight} requests")
+        self._num_in_flight += num_requests
+        return num_requests
 
 
 def too_many(what: str) -> SloUnattainable:

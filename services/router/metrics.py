@@ -64,7 +64,7 @@ class Requests(Collector):
         outcome = Outcome.SERVED if now_s <= call.deadline_s else Outcome.LATE
         requests.num[outcome] += 1
         requests.latency_s.observe(latency_s)
-        requests.prediction_error_s.observe(reply.predicted_finish_s - latency_s)
+        requests.prediction_error_s.observe(reply.predicted_finish_s - (reply.at_s - call.arrival_s))
         return outcome
 
     def ended(self, call: Call, error: BaseException) -> Outcome:

@@ -49,28 +49,36 @@ class DispatchTrace:
             span.note(outcome=outcome.value)
             span.end()
 
+    def ended(self) -> None:
+        """It is over; to say so again changes nothing."""
+        if self._dispatch.is_recorded:
+            self._dispatch.end()
+
 
 class RequestTrace:
     """One message whose trace is recorded, below the call that brought it."""
 
     def __init__(self, call: "Span") -> None:
         self._call = call
-        self._parts = [call.child("receive")]
+        self._receiving = call.child("receive")
+        self._dispatches: list[DispatchTrace] = []
 
     def received(self, calls: Sequence[Call]) -> None:
         """It is here, and what it asks for is dispatched from now on."""
-        first, (receiving,) = calls[0], self._parts
-        receiving.end(first.arrival_s)
+        first = calls[0]
+        self._receiving.end(first.arrival_s)
         num_bytes = sum(len(call.content) for call in calls)
         self._call.note(model=first.model, request_id=first.request_id, num_bytes=num_bytes)
-        self._parts = [self._call.child("dispatch", first.arrival_s) for _ in calls]
-        for call, part in zip(calls, self._parts, strict=True):
-            call.trace = DispatchTrace(part)
+        for call in calls:
+            call.trace = DispatchTrace(self._call.child("dispatch", first.arrival_s))
+            self._dispatches.append(call.trace)
 
     def ended(self, outcome: Outcome) -> None:
         """It has its answer, or an error instead of one."""
-        for part in self._parts:
-            part.end()
+        if not self._dispatches:
+            self._receiving.end()
+        for dispatch in self._dispatches:
+            dispatch.ended()
         self._call.note(outcome=outcome.value)
 
 

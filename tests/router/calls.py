@@ -11,6 +11,7 @@ from services.core.deployment import Deployment
 from services.core.errors import AlpaServeError
 from services.router.call import Call
 from services.router.dispatcher import Dispatcher
+from services.router.metrics import Requests
 from tests.router.scripted_leader import ScriptedLeader, deployment, group
 
 INPUTS = {"x": tensor_pb2.Tensor(dtype=tensor_pb2.DATA_TYPE_UINT8, shape=[2], data=b"ab")}
@@ -34,7 +35,14 @@ def both_groups(version: int, leaders: Leaders) -> Deployment:
     return deployment(version, group("g1", first.address, *models), group("g2", second.address, *models))
 
 
-async def failure(dispatcher: Dispatcher, asked: Call) -> AlpaServeError:
+def ends(requests: Requests, model: str) -> dict[str, float]:
+    """How many requests ended so, as Prometheus is told."""
+    (family,) = [family for family in requests.collect() if family.name == "alpaserve_requests"]
+    return {one.labels["outcome"]: one.value for one in family.samples if one.labels["model"] == model and one.value}
+
+
+async def failure(dispatcher: Dispatcher, asked: Call, *others: Call) -> AlpaServeError:
+    """Of a request, or of a batch."""
     with pytest.raises(AlpaServeError) as failed:
-        await dispatcher.infer(asked)
+        await (dispatcher.infer_batch([asked, *others]) if others else dispatcher.infer(asked))
     return failed.value

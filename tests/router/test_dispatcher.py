@@ -11,10 +11,13 @@ from services.core.errors import (
     DeadlinePassed,
     GroupUnavailable,
     InvalidInput,
+    NotPlaced,
     SloUnattainable,
 )
 from services.router.call import Call
 from services.router.dispatcher import Dispatcher
+from services.router.groups import Groups
+from services.router.margin import Margin
 from tests.router.calls import DRAINING, INPUTS, NOT_LOADED, Leaders, both_groups, call, failure
 from tests.router.scripted_leader import (
     Answer,
@@ -165,6 +168,33 @@ async def test_a_margin_brings_the_deadline_of_requests_forward(dispatcher: Disp
         dispatcher.margin("m").note_late(10.0, monotonic())
     await dispatcher.infer(call(slo_s=10.0))
     assert 7.5 < leaders[0].submitted[-1].remaining_s < 9.0
+
+
+async def test_the_examples_of_a_late_batch_are_late_once(dispatcher: Dispatcher, leaders: Leaders) -> None:
+    leaders[0].answer = leaders[1].answer = keep_silent
+    waiting = asyncio.create_task(failure(dispatcher, *[call(slo_s=0.3)] * 20))
+    while not waiting.done():
+        for name in ("g1", "g2"):
+            received = {"r1": max((submit.sequence for leader in leaders for submit in leader.submitted), default=0)}
+            dispatcher.groups.report(leader_pb2.QueueState(group=name, free_in_s=[0.0], received=received))
+        await asyncio.sleep(0.01)
+    assert isinstance(waiting.result(), DeadlinePassed)
+    once = Margin()
+    once.note_late(0.3, 0.0)
+    assert 0 < dispatcher.margin("m").of(0.3, monotonic()) <= once.of(0.3, 0.0)
+
+
+async def test_all_examples_of_a_batch_arrive_also_at_a_model_that_is_placed_nowhere() -> None:
+    asked = []
+
+    async def is_registered(model: str) -> bool:
+        asked.append(model)
+        return True
+
+    dispatcher = Dispatcher(Groups("r1", 2**20), is_registered)
+    assert isinstance(await failure(dispatcher, *[call("registered")] * 3), NotPlaced)
+    assert (asked, dispatcher.requests.arrivals["registered"]) == (["registered"], 3)
+    await dispatcher.groups.close()
 
 
 @pytest.mark.parametrize("is_heard", [True, False])

@@ -28,10 +28,12 @@ class TlsFiles:
         self.server_context()
 
     def expiry_s(self) -> float:
-        """When the certificate ends, seconds of the epoch. Whoever does not ask starts without the library."""
+        """When the first of the certificates that are shown ends, seconds of the epoch. Whoever does not ask starts
+        without the library."""
         from cryptography import x509
 
-        return x509.load_pem_x509_certificate(self.certificate.read_bytes()).not_valid_after_utc.timestamp()
+        shown = x509.load_pem_x509_certificates(self.certificate.read_bytes())
+        return min(one.not_valid_after_utc for one in shown).timestamp()
 
     def server_credentials(self) -> grpc.ServerCredentials:
         """For gRPC."""

@@ -13,6 +13,8 @@ from services.router.oip.tensors import DATATYPES, NAMES
 Tensors = Mapping[str, tensor_pb2.Tensor]
 
 MAX_EXAMPLES = 64
+# They are walked one by one, while others wait.
+MAX_STRINGS = 65_536
 
 
 def examples_of(batch: Tensors, num_examples: int) -> list[dict[str, tensor_pb2.Tensor]]:
@@ -41,7 +43,11 @@ def batch_of(examples: Sequence[Tensors]) -> dict[str, tensor_pb2.Tensor]:
 def _split(name: str, tensor: tensor_pb2.Tensor) -> list[tensor_pb2.Tensor]:
     num, *shape = tensor.shape
     data, size, dtype = tensor.data, math.prod(shape), DATATYPES[NAMES[tensor.dtype]].dtype
-    if not dtype:
+    if num == 1:
+        parts = [data]
+    elif not dtype:
+        if num * size > MAX_STRINGS:
+            raise InvalidInput(f"input {name!r}: {num * size} strings in a batch, allowed are {MAX_STRINGS}")
         try:
             strings = unpack_strings(data, num * size)
         except ValueError as error:

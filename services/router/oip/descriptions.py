@@ -3,7 +3,6 @@
 from alpaserve.oip.v2 import inference_pb2
 
 from services.core.signature import ANY_LENGTH, Signature, TensorSpec
-from services.router.oip.batches import MAX_EXAMPLES
 from services.router.oip.repository import Repository
 from services.router.oip.request import VERSION
 from services.router.oip.tensors import DATATYPES
@@ -36,7 +35,7 @@ def config_message(model: str, repository: Repository) -> inference_pb2.ModelCon
         name=model,
         platform=PLATFORM,
         backend=PLATFORM,
-        max_batch_size=MAX_EXAMPLES if signature.inputs else 0,
+        max_batch_size=repository.max_examples(model) if signature.inputs else 0,
         input=[
             inference_pb2.ModelInput(
                 name=tensor.name,

@@ -21,6 +21,7 @@ from services.infra.store.members import MemberStore
 from services.infra.store.registry import ModelStore
 from services.infra.store.signatures import SignatureStore
 from services.router.groups import Groups
+from services.router.oip.batches import MAX_EXAMPLES
 
 log = structlog.get_logger()
 
@@ -66,6 +67,11 @@ class Repository:
     def slo_s(self, model: str) -> float | None:
         known = self._groups.view.deployment.models.get(model)
         return None if known is None else known.slo_s
+
+    def max_examples(self, model: str) -> int:
+        """How many examples a request may bring: one, where what may not run twice could not be asked again."""
+        known = self._groups.view.deployment.models.get(model)
+        return 1 if known is not None and not known.idempotent else MAX_EXAMPLES
 
     def unready(self, model: str) -> str:
         """Why a model cannot be asked now; empty if it can."""

@@ -8,7 +8,7 @@ from google.protobuf.message import DecodeError
 
 from services.core.errors import InvalidArgument, InvalidInput, UnknownModel
 from services.core.signature import Signature
-from services.router.call import Call, Reply
+from services.router.call import Call, Reply, check_id
 from services.router.oip.batches import batch_of, examples_of
 from services.router.oip.tensors import is_raw_only, to_output, to_tensor
 
@@ -21,7 +21,7 @@ SEQUENCES = ("sequence_id", "sequence_start", "sequence_end")
 
 class Request:
     """One request, from its bytes to its answer; it is called `new_id` unless it brings a name. Typed tensors may grow
-    up to `max_bytes`."""
+    up to `max_bytes`, and so may its answer."""
 
     def __init__(self, signatures: Mapping[str, Signature], new_id: str, max_bytes: int) -> None:
         self.message = inference_pb2.ModelInferRequest(id=new_id)
@@ -36,6 +36,7 @@ class Request:
         message = message_of(content)
         message.id = message.id or self.message.id
         self.message = message
+        check_id(message.id)
         self._signature = self._signatures.get(message.model_name)
         check_version(message.model_name, message.model_version)
         check_served(message.parameters, SEQUENCES)
@@ -65,14 +66,14 @@ class Request:
     ) -> inference_pb2.ModelInferResponse:
         """From the examples' replies, and what they carry. Of a batch, its parameters are those of its slowest example.
 
-        Raises: InvalidArgument if an output was asked for that the model does not have.
+        Raises: InvalidArgument if an output was asked for that the model does not have, or they take too many bytes.
         """
         examples = [self._asked(one.outputs) for one in served]
         outputs = batch_of(examples) if self._num_examples else examples[0]
         slowest = max(range(len(served)), key=lambda k: duration_s(served[k]))
         is_typed = any(given.HasField("contents") for given in self.message.inputs)
         is_typed = is_typed and not any(is_raw_only(tensor) for tensor in outputs.values())
-        return inference_pb2.ModelInferResponse(
+        answer = inference_pb2.ModelInferResponse(
             model_name=self.message.model_name,
             model_version=VERSION,
             id=self.message.id,
@@ -80,6 +81,11 @@ class Request:
             outputs=[to_output(name, tensor, is_typed) for name, tensor in outputs.items()],
             raw_output_contents=[] if is_typed else [tensor.data for tensor in outputs.values()],
         )
+        if (num_bytes := answer.ByteSize()) > self._max_bytes:
+            raise InvalidInput(
+                f"the outputs of {len(served)} examples take {num_bytes} bytes, allowed are {self._max_bytes}"
+            )
+        return answer
 
     def _inputs(self) -> dict[str, tensor_pb2.Tensor]:
         message = self.message
@@ -99,7 +105,12 @@ class Request:
     def _examples(self, inputs: dict[str, tensor_pb2.Tensor]) -> list[dict[str, tensor_pb2.Tensor]]:
         if self._signature is not None:
             self._num_examples = self._signature.num_examples({name: one.shape for name, one in inputs.items()})
-        return examples_of(inputs, self._num_examples) if self._num_examples else [inputs]
+        if self._signature is None or not self._num_examples:
+            return [inputs]
+        for name, tensor in inputs.items():
+            if tensor.dtype == tensor_pb2.DATA_TYPE_BYTES:
+                self._signature.check_takes_strings(name)
+        return examples_of(inputs, self._num_examples)
 
     def _asked(self, outputs: Mapping[str, tensor_pb2.Tensor]) -> dict[str, tensor_pb2.Tensor]:
         self._check_outputs(sorted(outputs))

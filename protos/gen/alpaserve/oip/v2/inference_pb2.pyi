@@ -401,7 +401,7 @@ Global___InferTensorContents: _TypeAlias = InferTensorContents  # noqa: Y015
 
 @_typing.final
 class ModelInferRequest(_message.Message):
-    """One request: one example, without a batch dimension, or with one of 1 on every input."""
+    """One request: an example without a batch dimension, or as many as a leading dimension of every input says."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -871,7 +871,7 @@ class ModelConfig(_message.Message):
     name: _builtins.str
     platform: _builtins.str
     max_batch_size: _builtins.int
-    """0: tensors have no batch dimension. Groups form batches by themselves."""
+    """Examples that a request may bring; 0 where nobody has told what the model takes. Groups form batches anyhow."""
     backend: _builtins.str
     @_builtins.property
     def input(self) -> _containers.RepeatedCompositeFieldContainer[Global___ModelInput]: ...
