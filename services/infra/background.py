@@ -1,7 +1,7 @@
 """Work that goes on beside a block of code, and ends with it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
@@ -47,7 +47,23 @@ class Completion:
             await asyncio.wait(self._running)
 
 
-async def cancelled(running: Sequence[asyncio.Task[None]]) -> None:
+async def together(coroutines: Iterable[Coroutine[Any, Any, ResultT]]) -> list[ResultT]:
+    """The results of coroutines that run side by side. The first failure ends the others, and is raised.
+
+    Before Python 3.13 a TaskGroup that ends because of a failure forgets that its own task is cancelled meanwhile.
+    """
+    tasks = [asyncio.create_task(coroutine) for coroutine in coroutines]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+    finally:
+        await cancelled(tasks)
+        failures = [error for task in tasks if not task.cancelled() and (error := task.exception())]
+    if failures:
+        raise failures[0]
+    return [task.result() for task in tasks]
+
+
+async def cancelled(running: Sequence[asyncio.Task[Any]]) -> None:
     """Cancel until all have ended: before Python 3.12 a cancellation that meets the end of an
     `asyncio.wait_for` is lost, and the Redis client sends under one."""
     pending = set(running)

@@ -78,7 +78,7 @@ async def serve(settings: RouterSettings) -> None:
     holdings = Holdings(settings.max_in_flight, settings.max_in_flight_bytes)
     door = Door(dispatcher, holdings, settings.receive_timeout_s, settings.max_message_bytes)
     server.add(RouterServicer(door), add_router, router_pb2.DESCRIPTOR, "Router")
-    repository = Repository(redis, dispatcher.groups, settings)
+    repository = Repository(redis, dispatcher.groups, settings, settings.max_in_flight)
     inference = InferenceServicer(door, repository, Statistics(), server.gate)
     server.add(inference, add_inference, public_file(), "GRPCInferenceService")
     await reached(redis)

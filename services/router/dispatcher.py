@@ -8,6 +8,7 @@ from contextlib import suppress
 from time import monotonic
 
 from services.core.errors import DeadlinePassed, InvalidInput, NotPlaced
+from services.infra.background import together
 from services.infra.expiry import Expiries
 from services.router.attempt import Attempt
 from services.router.call import Call, Reply
@@ -38,12 +39,7 @@ class Dispatcher:
         """The same of examples, which share model, arrival and fate: the first that fails ends the others."""
         await self._count(calls[0].model, len(calls))
         self._check_repeatable(calls[0].model)
-        try:
-            async with asyncio.TaskGroup() as together:
-                tasks = [together.create_task(self._example(number, call)) for number, call in enumerate(calls)]
-        except ExceptionGroup as failures:
-            raise failures.exceptions[0] from None
-        return [task.result() for task in tasks]
+        return await together(self._example(number, call) for number, call in enumerate(calls))
 
     def margin(self, model: str) -> Margin:
         """What deadlines of a model are brought forward by."""

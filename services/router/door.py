@@ -60,10 +60,9 @@ class Door:
                 content = await receive()
                 num_bytes = self._holdings.take(len(content))
                 arrival_s, left_s = monotonic(), context.time_remaining()
-                asked = read(content, arrival_s, math.inf if left_s is None else arrival_s + left_s)
+                calls = read(content, arrival_s, math.inf if left_s is None else arrival_s + left_s)
                 del content
-                num_held += self._holdings.join(len(asked) - 1)
-                calls = asked
+                num_held += self._holdings.join(len(calls) - 1)
                 for call in calls:
                     self._check(call)
                 if trace is not None:

@@ -5,7 +5,7 @@ from contextlib import suppress
 
 import pytest
 
-from services.infra.background import background, repeating
+from services.infra.background import background, repeating, together
 
 
 async def forever(ended: list[str]) -> None:
@@ -29,6 +29,28 @@ async def stubborn(ended: list[str]) -> None:
 async def failing() -> None:
     await asyncio.sleep(0)
     raise KeyError("why")
+
+
+async def test_what_runs_together_gives_its_results_in_order() -> None:
+    assert await together(asyncio.sleep(delay_s, delay_s) for delay_s in (0.02, 0.0, 0.01)) == [0.02, 0.0, 0.01]
+
+
+async def test_the_first_failure_ends_what_runs_together() -> None:
+    ended: list[str] = []
+    with pytest.raises(KeyError, match="why"):
+        await together([forever(ended), failing(), forever(ended)])
+    assert ended == ["cancelled", "cancelled"]
+
+
+@pytest.mark.parametrize("num_passes", range(1, 4))
+async def test_a_cancellation_that_meets_a_failure_is_not_lost(num_passes: int) -> None:
+    ended: list[str] = []
+    running = asyncio.create_task(together([stubborn(ended), failing()]))
+    for _ in range(num_passes):
+        await asyncio.sleep(0)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
 
 
 async def test_the_end_of_the_block_ends_the_work() -> None:

@@ -25,19 +25,33 @@ def examples_of(batch: Tensors, num_examples: int) -> list[dict[str, tensor_pb2.
     return [{name: tensors[k] for name, tensors in split.items()} for k in range(num_examples)]
 
 
-def batch_of(examples: Sequence[Tensors]) -> dict[str, tensor_pb2.Tensor]:
-    """Their outputs as one. Raises: InvalidInput if they differ in shape."""
-    batch: dict[str, tensor_pb2.Tensor] = {}
-    for name, first in examples[0].items():
-        tensors = [example[name] for example in examples]
-        if other := next((one for one in tensors if one.shape != first.shape), None):
-            raise InvalidInput(
-                f"output {name!r} of these examples has shapes {list(first.shape)} and {list(other.shape)}: "
-                "ask for them one by one"
-            )
-        data = b"".join(one.data for one in tensors)
-        batch[name] = tensor_pb2.Tensor(dtype=first.dtype, shape=[len(tensors), *first.shape], data=data)
-    return batch
+def batch_of(examples: Sequence[Tensors], max_bytes: int) -> dict[str, tensor_pb2.Tensor]:
+    """Their outputs as one. Raises: InvalidInput if they differ in form, or take too many bytes."""
+    first = examples[0]
+    other = next((one for one in examples if forms(one) != forms(first)), None)
+    if other is not None:
+        raise InvalidInput(
+            f"examples of this batch have different outputs, {told(first)} and {told(other)}: ask for them one by one"
+        )
+    # Before they are copied: together they may be many times what can be answered.
+    if (num_bytes := sum(len(tensor.data) for example in examples for tensor in example.values())) > max_bytes:
+        raise InvalidInput(f"the outputs of {len(examples)} examples take {num_bytes} bytes, allowed are {max_bytes}")
+    return {
+        name: tensor_pb2.Tensor(
+            dtype=tensor.dtype,
+            shape=[len(examples), *tensor.shape],
+            data=b"".join(example[name].data for example in examples),
+        )
+        for name, tensor in first.items()
+    }
+
+
+def forms(tensors: Tensors) -> dict[str, tuple[str, tuple[int, ...]]]:
+    return {name: (NAMES[tensor.dtype], tuple(tensor.shape)) for name, tensor in tensors.items()}
+
+
+def told(tensors: Tensors) -> str:
+    return ", ".join(f"{name!r} {datatype}{list(shape)}" for name, (datatype, shape) in forms(tensors).items())
 
 
 def _split(name: str, tensor: tensor_pb2.Tensor) -> list[tensor_pb2.Tensor]:

@@ -31,13 +31,14 @@ FOLLOW_WITHIN_S = 5.0
 class Repository:
     """What a router knows of models, and the way to the planner."""
 
-    def __init__(self, redis: Redis, groups: Groups, security: SecuritySettings) -> None:
+    def __init__(self, redis: Redis, groups: Groups, security: SecuritySettings, max_in_flight: int) -> None:
         self.signatures: Mapping[str, Signature] = {}
         self._models = ModelStore(redis)
         self._members = MemberStore(redis)
         self._known = SignatureStore(redis)
         self._groups = groups
         self._security = security
+        self._max_examples = min(MAX_EXAMPLES, max_in_flight)
         self._channel: tuple[str, grpc.aio.Channel] | None = None
 
     async def refresh(self) -> None:
@@ -71,7 +72,7 @@ class Repository:
     def max_examples(self, model: str) -> int:
         """How many examples a request may bring: one, where what may not run twice could not be asked again."""
         known = self._groups.view.deployment.models.get(model)
-        return 1 if known is not None and not known.idempotent else MAX_EXAMPLES
+        return 1 if known is not None and not known.idempotent else self._max_examples
 
     def unready(self, model: str) -> str:
         """Why a model cannot be asked now; empty if it can."""

@@ -69,7 +69,7 @@ class Request:
         Raises: InvalidArgument if an output was asked for that the model does not have, or they take too many bytes.
         """
         examples = [self._asked(one.outputs) for one in served]
-        outputs = batch_of(examples) if self._num_examples else examples[0]
+        outputs = batch_of(examples, self._max_bytes) if self._num_examples else examples[0]
         slowest = max(range(len(served)), key=lambda k: duration_s(served[k]))
         is_typed = any(given.HasField("contents") for given in self.message.inputs)
         is_typed = is_typed and not any(is_raw_only(tensor) for tensor in outputs.values())
@@ -81,10 +81,9 @@ class Request:
             outputs=[to_output(name, tensor, is_typed) for name, tensor in outputs.items()],
             raw_output_contents=[] if is_typed else [tensor.data for tensor in outputs.values()],
         )
-        if (num_bytes := answer.ByteSize()) > self._max_bytes:
-            raise InvalidInput(
-                f"the outputs of {len(served)} examples take {num_bytes} bytes, allowed are {self._max_bytes}"
-            )
+        # What a leader sent fits; typed elements grow.
+        if (is_typed or self._num_examples) and (num_bytes := answer.ByteSize()) > self._max_bytes:
+            raise InvalidInput(f"the answer takes {num_bytes} bytes, allowed are {self._max_bytes}")
         return answer
 
     def _inputs(self) -> dict[str, tensor_pb2.Tensor]:

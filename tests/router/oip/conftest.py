@@ -39,7 +39,7 @@ async def servicer(
 ) -> AsyncIterator[InferenceServicer]:
     """Of the models, what `m` and `once` take is known."""
     redis = connect(redis_url)
-    repository = Repository(redis, dispatcher.groups, SecuritySettings())
+    repository = Repository(redis, dispatcher.groups, SecuritySettings(), MAX_IN_FLIGHT)
     repository.signatures = dict.fromkeys(("m", "once"), Signature((X,), (X,)))
     yield InferenceServicer(Door(dispatcher, holdings, 1.0, LARGEST_BYTES), repository, Statistics(), gate)
     await repository.close()

@@ -27,6 +27,10 @@ def tensor(datatype: Datatype, shape: Sequence[int], data: bytes) -> tensor_pb2.
     return tensor_pb2.Tensor(dtype=datatype.code, shape=shape, data=data)
 
 
+Y = tensor(DATATYPES["BOOL"], (2,), bytes(2))
+MAX_BYTES = 10_000
+
+
 @given(st.sampled_from(FIXED), st.integers(1, 5), SHAPES, st.integers())
 def test_examples_have_their_rows_and_make_the_batch(
     datatype: Datatype, num: int, shape: tuple[int, ...], seed: int
@@ -36,7 +40,7 @@ def test_examples_have_their_rows_and_make_the_batch(
     batch = {"x": tensor(datatype, (num, *shape), b"".join(rows))}
     examples = examples_of(batch, num)
     assert examples == [{"x": tensor(datatype, shape, row)} for row in rows]
-    assert batch_of(examples) == batch
+    assert batch_of(examples, MAX_BYTES) == batch
 
 
 @given(st.lists(st.lists(st.binary(max_size=5), min_size=2, max_size=2), min_size=1, max_size=5))
@@ -44,7 +48,7 @@ def test_so_have_those_of_strings(rows: list[list[bytes]]) -> None:
     batch = {"x": tensor(STRINGS, (len(rows), 2), pack_strings(chain.from_iterable(rows)))}
     examples = examples_of(batch, len(rows))
     assert examples == [{"x": tensor(STRINGS, (2,), pack_strings(row))} for row in rows]
-    assert batch_of(examples) == batch
+    assert batch_of(examples, MAX_BYTES) == batch
 
 
 @pytest.mark.parametrize(
@@ -61,10 +65,21 @@ def test_a_batch_that_is_none_is_refused(batch: tensor_pb2.Tensor, num: int, say
         examples_of({"x": batch}, num)
 
 
-def test_outputs_of_different_shapes_make_no_batch() -> None:
-    examples = [{"y": tensor(DATATYPES["BOOL"], (length,), bytes(length))} for length in (2, 2, 3)]
-    with pytest.raises(InvalidInput, match=r"output 'y' of these examples has shapes \[2\] and \[3\]"):
-        batch_of(examples)
+@pytest.mark.parametrize(
+    ("other", "says"),
+    [
+        ({"y": tensor(DATATYPES["BOOL"], (3,), bytes(3))}, r"'y' BOOL\[2\] and 'y' BOOL\[3\]: ask for them one by one"),
+        ({"y": tensor(DATATYPES["INT16"], (2,), bytes(4))}, r"'y' BOOL\[2\] and 'y' INT16\[2\]"),
+        ({"y": Y, "z": Y}, r"'y' BOOL\[2\] and 'y' BOOL\[2\], 'z' BOOL\[2\]"),
+        ({}, r"'y' BOOL\[2\] and : "),
+        ({"y": Y}, "the outputs of 3 examples take 6 bytes, allowed are 5"),
+    ],
+)
+def test_outputs_that_differ_in_form_or_are_too_large_make_no_batch(
+    other: dict[str, tensor_pb2.Tensor], says: str
+) -> None:
+    with pytest.raises(InvalidInput, match=says):
+        batch_of([{"y": Y}, {"y": Y}, other], 5)
 
 
 @pytest.mark.parametrize(

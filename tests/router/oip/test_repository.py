@@ -17,7 +17,7 @@ SIGNATURE = Signature((TensorSpec("x", "FP32", (-1, 3), is_optional=True),), (Te
 
 @pytest.fixture
 def repository(redis: Redis) -> Repository:
-    return Repository(redis, Groups("r0", 2**20), SecuritySettings())
+    return Repository(redis, Groups("r0", 2**20), SecuritySettings(), 1_000)
 
 
 async def test_without_a_planner_nothing_is_loaded(repository: Repository, redis: Redis) -> None:

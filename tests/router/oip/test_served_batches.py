@@ -1,6 +1,7 @@
 """Batches before scripted leaders: their examples are so many requests with one fate."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
@@ -10,6 +11,7 @@ from alpaserve.v1 import leader_pb2, router_pb2
 from alpaserve_client.strings import pack_strings
 from grpc import aio
 
+from services.infra.errors import Gate
 from services.router.dispatcher import Dispatcher
 from services.router.holdings import Holdings
 from services.router.metrics import Outcome
@@ -99,19 +101,25 @@ async def test_a_caller_who_hangs_up_cancels_every_example(
     assert holdings.join(MAX_IN_FLIGHT - 1) == MAX_IN_FLIGHT - 1
 
 
-async def test_all_examples_are_held(channel: aio.Channel, leaders: Leaders, holdings: Holdings) -> None:
+async def test_all_examples_are_held(
+    channel: aio.Channel, dispatcher: Dispatcher, leaders: Leaders, holdings: Holdings
+) -> None:
     for leader in leaders:
         leader.answer = keep_silent
     holdings.join(MAX_IN_FLIGHT - 3)
     infer: Any = channel.unary_unary(f"{SERVICE}/ModelInfer", None, None)
     under_way = infer(batch(b"ab", b"cd", b"ef").SerializeToString(), timeout=10)
     await until(lambda: num_submitted(leaders) == 3)
-    refused = await refusal(channel, "ModelInfer", batch(b"ab"))
+    one = await refusal(channel, "ModelInfer", batch(b"ab"))
     under_way.cancel()
-    assert refused == (EXHAUSTED, f"this router holds {MAX_IN_FLIGHT} requests already")
+    await until(lambda: ends(dispatcher.requests, "m") == {Outcome.CANCELLED: 3})
+    two = await refusal(channel, "ModelInfer", batch(*[b"ab"] * 4))
+    assert one == (EXHAUSTED, f"this router holds {MAX_IN_FLIGHT} requests already")
+    assert two == (EXHAUSTED, f"this router holds {MAX_IN_FLIGHT - 2} requests already")
+    assert ends(dispatcher.requests, "m") == {Outcome.CANCELLED: 3, Outcome.REJECTED: 4}
 
 
-async def test_a_batch_that_is_never_held_is_refused_for_good(channel: aio.Channel, dispatcher: Dispatcher) -> None:
+async def test_a_batch_that_is_never_held_is_refused_for_good(channel: aio.Channel) -> None:
     refused = await refusal(channel, "ModelInfer", batch(*[b"ab"] * (MAX_IN_FLIGHT + 1)))
     assert refused == (INVALID, f"a batch of {MAX_IN_FLIGHT + 1} examples, allowed are {MAX_IN_FLIGHT}")
 
@@ -128,15 +136,14 @@ async def test_examples_of_a_model_that_may_not_run_twice_are_asked_for_one_by_o
     assert refused == (INVALID, "model 'once' is not idempotent: ask for examples one by one")
     assert num_submitted(leaders) == 0
     assert (await answer(channel, batch(b"ab", model="once"))).raw_output_contents[0] == b"ab"
-    assert [config.max_batch_size for config in configs] == [64, 1, 0]
+    assert [config.max_batch_size for config in configs] == [MAX_IN_FLIGHT, 1, 0]
 
 
 async def test_outputs_that_are_too_large_together_are_not_counted_as_served(
     channel: aio.Channel, dispatcher: Dispatcher
 ) -> None:
-    code, says = await refusal(channel, "ModelInfer", batch(*[bytes(LARGEST_BYTES // 2)] * 3))
-    assert code is INVALID
-    assert says.startswith("the outputs of 3 examples take 15")
+    refused = await refusal(channel, "ModelInfer", batch(*[bytes(LARGEST_BYTES // 2)] * 3))
+    assert refused == (INVALID, f"the outputs of 3 examples take 15000 bytes, allowed are {LARGEST_BYTES}")
     assert ends(dispatcher.requests, "m") == {Outcome.INVALID: 3}
 
 
@@ -160,6 +167,24 @@ async def test_what_no_model_would_take_is_not_copied(
 ) -> None:
     assert await refusal(channel, "ModelInfer", request_) == (INVALID, says)
     assert num_submitted(leaders) == 0
+
+
+async def test_a_stream_that_ends_at_the_deadline_of_its_batches_leaves_nothing(
+    channel: aio.Channel, gate: Gate, leaders: Leaders
+) -> None:
+    async def four() -> AsyncIterator[bytes]:
+        for _ in range(4):
+            yield batch(*[b"ab"] * 8).SerializeToString()
+        await asyncio.sleep(60)
+
+    for leader in leaders:
+        leader.answer = keep_silent
+    for _ in range(10):
+        asking: Any = channel.stream_stream(f"{SERVICE}/ModelStreamInfer", None, None)
+        with pytest.raises(aio.AioRpcError, match="DEADLINE_EXCEEDED"):
+            async for _ in asking(four(), timeout=0.15):
+                pass
+    assert await gate.close(10)
 
 
 async def test_the_dispatch_of_each_example_ends_with_it(servicer: InferenceServicer, leaders: Leaders) -> None:
