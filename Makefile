@@ -45,8 +45,9 @@ lint: install
 types: install
 	$(BIN)/mypy --num-workers 2
 
+# Draws the same examples each time; test-all draws others.
 test: lint types $(TYPESCRIPT)/node_modules/installed
-	$(PYTEST) -m 'not slow'
+	$(PYTEST) -m 'not slow' --hypothesis-profile ci
 	$(MAKE) test-typescript
 
 # Asks for three of Debian's packages: apt-get install --no-install-recommends chromium libb64-0d prometheus

@@ -46,6 +46,8 @@ class Ramp:
         # The root of rest = height·t + slope·t²/2 that loses no digits; at a height of 0 with nothing left it is 0.
         root = height[part] + np.sqrt(np.maximum(height[part] ** 2 + 2 * slope[part] * rest, 0.0))
         since = np.divide(2 * rest, root, out=np.zeros_like(rest), where=root > 0)
+        # Where squares vanish, as of a multiplier of 1e-200, the root is too small.
+        since = np.minimum(since, np.append(np.diff(at), np.inf)[part])
         return np.maximum.accumulate(at[part] + since)
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from services.core.arrivals import gamma_workload
@@ -35,6 +35,7 @@ def volume(ramp: Ramp, until_s: float) -> float:
 
 
 @given(times, ramps())
+@example([0.0, 3e-210], Ramp((0.0, 1.0, 2.0), (2e-309, 1e-155, 0.1)))
 def test_a_ramp_keeps_the_requests_and_moves_each_to_where_its_volume_is(arrivals: list[float], ramp: Ramp) -> None:
     moved = with_ramp(requests(arrivals), ramp)
 
