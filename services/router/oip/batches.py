@@ -18,16 +18,27 @@ MAX_STRINGS = 65_536
 
 
 def examples_of(batch: Tensors, num_examples: int) -> list[dict[str, tensor_pb2.Tensor]]:
-    """The inputs of each example. Raises: InvalidInput, naming the offending value."""
+    """The inputs of each example; a batch of one gives its own. Raises: InvalidInput, naming the offending value."""
     if num_examples > MAX_EXAMPLES:
         raise InvalidInput(f"a batch of {num_examples} examples, allowed are {MAX_EXAMPLES}")
+    if num_examples == 1:
+        for tensor in batch.values():
+            del tensor.shape[0]
+        return [dict(batch)]
     split = {name: _split(name, tensor) for name, tensor in batch.items()}
     return [{name: tensors[k] for name, tensors in split.items()} for k in range(num_examples)]
 
 
 def batch_of(examples: Sequence[Tensors], max_bytes: int) -> dict[str, tensor_pb2.Tensor]:
-    """Their outputs as one. Raises: InvalidInput if they differ in form, or take too many bytes."""
+    """Their outputs as one; those of one example stay where they are.
+
+    Raises: InvalidInput if they differ in form, or take too many bytes.
+    """
     first = examples[0]
+    if len(examples) == 1:
+        for tensor in first.values():
+            tensor.shape.insert(0, 1)
+        return dict(first)
     other = next((one for one in examples if forms(one) != forms(first)), None)
     if other is not None:
         raise InvalidInput(
@@ -57,9 +68,7 @@ def told(tensors: Tensors) -> str:
 def _split(name: str, tensor: tensor_pb2.Tensor) -> list[tensor_pb2.Tensor]:
     num, *shape = tensor.shape
     data, size, dtype = tensor.data, math.prod(shape), DATATYPES[NAMES[tensor.dtype]].dtype
-    if num == 1:
-        parts = [data]
-    elif not dtype:
+    if not dtype:
         if num * size > MAX_STRINGS:
             raise InvalidInput(f"input {name!r}: {num * size} strings in a batch, allowed are {MAX_STRINGS}")
         try:

@@ -70,7 +70,7 @@ class Request:
         """
         examples = [self._asked(one.outputs) for one in served]
         outputs = batch_of(examples, self._max_bytes) if self._num_examples else examples[0]
-        slowest = max(range(len(served)), key=lambda k: duration_s(served[k]))
+        slowest = slowest_of(served)
         is_typed = any(given.HasField("contents") for given in self.message.inputs)
         is_typed = is_typed and not any(is_raw_only(tensor) for tensor in outputs.values())
         answer = inference_pb2.ModelInferResponse(
@@ -102,9 +102,10 @@ class Request:
         return inputs
 
     def _examples(self, inputs: dict[str, tensor_pb2.Tensor]) -> list[dict[str, tensor_pb2.Tensor]]:
-        if self._signature is not None:
-            self._num_examples = self._signature.num_examples({name: one.shape for name, one in inputs.items()})
-        if self._signature is None or not self._num_examples:
+        if self._signature is None:
+            return [inputs]
+        self._num_examples = self._signature.num_examples({name: one.shape for name, one in inputs.items()})
+        if not self._num_examples:
             return [inputs]
         for name, tensor in inputs.items():
             if tensor.dtype == tensor_pb2.DATA_TYPE_BYTES:
@@ -169,8 +170,9 @@ def value_of(parameter: inference_pb2.InferParameter) -> object:
     return None if choice is None else getattr(parameter, choice)
 
 
-def duration_s(served: router_pb2.InferResponse) -> float:
-    return served.queue_time_s + served.execution_time_s
+def slowest_of(served: Sequence[router_pb2.InferResponse]) -> int:
+    """Which example was longest in its group."""
+    return max(range(len(served)), key=lambda k: served[k].queue_time_s + served[k].execution_time_s)
 
 
 def parameters(reply: Reply, served: router_pb2.InferResponse) -> dict[str, inference_pb2.InferParameter]:

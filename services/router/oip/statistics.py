@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from alpaserve.oip.v2 import inference_pb2
 from alpaserve.v1 import router_pb2
 
-from services.router.oip.request import VERSION, duration_s
+from services.router.oip.request import VERSION, slowest_of
 
 
 @dataclass(slots=True)
@@ -74,7 +74,7 @@ class Statistics:
     def served(self, model: str, latency_s: float, examples: Sequence[router_pb2.InferResponse]) -> None:
         """Count a request that was answered; what its slowest example took is what it took."""
         tallies = self._models[model]
-        slowest = max(examples, key=duration_s)
+        slowest = examples[slowest_of(examples)]
         tallies.success.add(latency_s)
         tallies.queue.add(slowest.queue_time_s)
         tallies.execution.add(slowest.execution_time_s)
