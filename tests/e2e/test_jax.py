@@ -7,50 +7,25 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 import pytest
-from alpaserve.v1 import model_pb2
 from alpaserve_client import InvalidArgument
 from numpy.typing import NDArray
 from tritonclient import grpc as triton
 from tritonclient.utils import InferenceServerException
 
-from tests.e2e.cluster import Cluster, group, model, running_cluster
+from tests.e2e.cluster import Cluster, group, model
+from tests.e2e.jax_cluster import jax_cluster, source
 from tests.e2e.killing import LATE, OUTAGE, Traffic, killed_under_load, state
 from tests.e2e.open_inference import given
 from tests.tiny_bert import CONFIG
 
-PROFILES = {
-    "schema": "alpaserve.profiles/v1",
-    "models": [
-        {
-            "model": "tiny",
-            "profiles": [
-                {
-                    "inter_op": inter_op,
-                    "intra_op": 1,
-                    "batch_size": 1,
-                    "stage_latency_s": [0.01] * inter_op,
-                    "stage_weight_bytes": [20_000] * inter_op,
-                }
-                for inter_op in (1, 2)
-            ],
-        }
-    ],
-}
 PLACED = (group(1, 1, [0], "alone"), group(2, 1, [1, 2], "piped"))
 IDS = np.array([3, 1, 4, 1, 5], dtype=np.int64)
 Inputs = Mapping[str, NDArray[Any]]
 
 
-def source(config: str) -> model_pb2.ModelSource:
-    return model_pb2.ModelSource(config_json=config, seed=7, sequence_length=8)
-
-
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    directory = tmp_path_factory.mktemp("jax")
-    with running_cluster(
-        directory, 1, PROFILES, executor="jax", num_devices=3, memory_bytes=1_000_000, cache_dir=directory / "compiled"
-    ) as running:
+    with jax_cluster(tmp_path_factory.mktemp("jax"), 3) as running:
         running.register(
             model("alone", "tiny", source=source(json.dumps(CONFIG))),
             model("piped", "tiny", source=source(json.dumps(CONFIG))),

@@ -9,10 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from alpaserve.v1 import model_pb2
 
-from tests.e2e.cluster import Cluster, group, model, running_cluster
-from tests.e2e.test_jax import PROFILES
+from tests.e2e.cluster import Cluster, group, model
+from tests.e2e.jax_cluster import jax_cluster, source
 from tests.tiny_bert import CONFIG
 
 ENVIRONMENT = Path(__file__).parents[2] / ".venv-perf-analyzer"
@@ -21,12 +20,8 @@ NUM_REQUESTS, CONCURRENCY = 60, 4
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    directory = tmp_path_factory.mktemp("analyzed")
-    with running_cluster(
-        directory, 1, PROFILES, executor="jax", num_devices=1, memory_bytes=1_000_000, cache_dir=directory / "compiled"
-    ) as running:
-        source = model_pb2.ModelSource(config_json=json.dumps(CONFIG), sequence_length=8)
-        running.register(model("tiny", "tiny", source=source))
+    with jax_cluster(tmp_path_factory.mktemp("analyzed"), 1) as running:
+        running.register(model("tiny", "tiny", source=source(json.dumps(CONFIG))))
         running.apply(group(1, 1, [0], "tiny"))
         yield running
 

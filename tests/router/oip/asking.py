@@ -41,8 +41,10 @@ async def refusal(channel: aio.Channel, method: str, request: Message) -> tuple[
     return refused.value.code(), str(refused.value.details())
 
 
-async def trace_of(servicer: InferenceServicer, requests: Iterable[pb.ModelInferRequest]) -> Trace:
-    """Of a stream of requests that brings a trace, once each has its answer."""
+async def traced(
+    servicer: InferenceServicer, requests: Iterable[pb.ModelInferRequest]
+) -> tuple[Trace, list[pb.ModelStreamInferResponse]]:
+    """The trace of a stream of requests that brings one, and its answers."""
 
     async def sent() -> Any:
         for request in requests:
@@ -50,8 +52,7 @@ async def trace_of(servicer: InferenceServicer, requests: Iterable[pb.ModelInfer
 
     with collecting() as collector:
         tracing = Tracing(collector.endpoint, 1.0, "router")
-        traced: Any = Traced(servicer, tracing)
-        async for _ in traced.ModelStreamInfer(sent(), Streaming()):
-            pass
+        door: Any = Traced(servicer, tracing)
+        answers = [answer async for answer in door.ModelStreamInfer(sent(), Streaming())]
         await asyncio.to_thread(tracing.close)
-    return collector.trace("c" * 32)
+    return collector.trace("c" * 32), answers

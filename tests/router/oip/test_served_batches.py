@@ -17,7 +17,7 @@ from services.router.holdings import Holdings
 from services.router.metrics import Outcome
 from services.router.oip.servicer import InferenceServicer
 from tests.router.calls import Leaders, ends
-from tests.router.oip.asking import LARGEST_BYTES, MAX_IN_FLIGHT, SERVICE, answer, refusal, trace_of
+from tests.router.oip.asking import LARGEST_BYTES, MAX_IN_FLIGHT, SERVICE, answer, refusal, traced
 from tests.router.scripted_leader import Answer, ScriptedLeader, fail, keep_silent, serve
 from tests.waiting import until
 
@@ -190,7 +190,7 @@ async def test_a_stream_that_ends_at_the_deadline_of_its_batches_leaves_nothing(
 async def test_the_dispatch_of_each_example_ends_with_it(servicer: InferenceServicer, leaders: Leaders) -> None:
     for delay_s, leader in zip((0.1, 0.4), leaders, strict=True):
         leader.answer = after(delay_s, leader)
-    trace = await trace_of(servicer, [batch(b"ab", b"cd")])
+    trace, _ = await traced(servicer, [batch(b"ab", b"cd")])
     attempts = {span.parent_id: span.seconds for span in trace.named("attempt")}
     dispatches = {span.span_id: span.seconds for span in trace.named("dispatch")}
     assert sorted(attempts.values()) == pytest.approx([0.1, 0.4], abs=0.25)

@@ -12,7 +12,7 @@ from services.router.dispatcher import Dispatcher
 from services.router.metrics import Outcome
 from services.router.oip.servicer import InferenceServicer
 from tests.router.calls import ends
-from tests.router.oip.asking import SERVICE, refusal, trace_of
+from tests.router.oip.asking import SERVICE, refusal, traced
 
 
 def asked(name: str = "mine", model: str = "patient", **fields: Any) -> pb.ModelInferRequest:
@@ -51,8 +51,9 @@ async def test_a_stream_ends_as_unavailable_once_the_router_goes_away(channel: a
 
 
 async def test_each_request_of_a_stream_has_a_span_of_its_own(servicer: InferenceServicer) -> None:
-    trace = await trace_of(servicer, [asked("good"), asked("bad", model="stranger")])
+    trace, answers = await traced(servicer, [asked("good"), asked("bad", model="stranger")])
     spans = {span.of("request_id"): span for span in trace.named("ModelInfer")}
+    assert len(answers) == 2
     assert {name: (span.of("outcome"), span.has_failed) for name, span in spans.items()} == {
         "good": ("served", False),
         "bad": ("invalid", True),
